@@ -1,1 +1,1 @@
-export {}
+export { type RunningWorker, startWorker, type WorkerContext } from './start-worker.ts'

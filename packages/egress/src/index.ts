@@ -1,1 +1,5 @@
-export {}
+export { type AddressRule, type AddressVerdict, createAddressRule } from './address-rule.ts'
+export type { Lookup } from './connector.ts'
+export type { PostFailureCode, PostOutcome, PostTimings } from './outcome.ts'
+export { type CreatePostOptions, createPost, type Post, type PostRequest } from './post.ts'
+export { type VetUrlCode, type VetUrlResult, vetUrl } from './vet-url.ts'

@@ -1,1 +1,8 @@
-export {}
+export { createQueueBackend, type QueueBackend, type QueueConnection } from './backend.ts'
+export {
+  createDeliveryQueue,
+  createDeliveryWorker,
+  type DeliveryQueue,
+  QueueUnavailableError,
+} from './delivery-queue.ts'
+export { createEmitWorker } from './emit-worker.ts'

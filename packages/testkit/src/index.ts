@@ -1,1 +1,19 @@
-export {}
+export { createDatabase, type TestDatabase, templateDatabase } from './create-database.ts'
+export {
+  describeEachBackend,
+  ownRedisAvailable,
+  redisAvailable,
+  type TestBackend,
+} from './describe-each-backend.ts'
+export { freePort } from './free-port.ts'
+export { type NodeProcess, type SpawnNodeOptions, spawnNode } from './spawn-node.ts'
+export { startPostgres, type TestPostgres } from './start-postgres.ts'
+export {
+  type Answer,
+  type AnswerHandler,
+  type ReceivedRequest,
+  type Receiver,
+  startReceiver,
+} from './start-receiver.ts'
+export { startRedis, type TestRedis } from './start-redis.ts'
+export { type WaitForOptions, waitFor } from './wait-for.ts'

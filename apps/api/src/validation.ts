@@ -1,0 +1,116 @@
+import type { ProblemCode } from '@posthorn/contracts'
+import { nearestName } from '@posthorn/runtime'
+import type { FastifySchemaCompiler } from 'fastify'
+import type { TSchema } from 'typebox'
+import { Compile } from 'typebox/compile'
+import { Value } from 'typebox/value'
+import { ProblemError, type ProblemItem } from './problem-details.ts'
+
+/** Says what is wrong with a value, or undefined where it fits its schema. */
+export type Validate = (value: unknown) => ProblemError | undefined
+
+/** Compiles the check that routes and batch items share. Nothing is coerced, removed or filled in. */
+export function compileValidate(
+  schema: TSchema,
+  part: 'body' | 'querystring' | 'params' | 'headers' = 'body',
+): Validate {
+  const validator = Compile(schema)
+  return (value) =>
+    validator.Check(value) ? undefined : toProblem(schema, validator.Errors(value), value, part)
+}
+
+/** Fastify's validator: TypeBox for every part. Only a query, which is all text, is converted first. */
+export const validatorCompiler: FastifySchemaCompiler<TSchema> = ({ schema, httpPart }) => {
+  const part = (httpPart ?? 'body') as 'body' | 'querystring' | 'params' | 'headers'
+  const validate = compileValidate(schema, part)
+  return (value: unknown) => {
+    const given = part === 'querystring' ? Value.Convert(schema, { ...(value as object) }) : value
+    const error = validate(given)
+    return error === undefined ? { value: given } : { error }
+  }
+}
+
+type SchemaError = ReturnType<ReturnType<typeof Compile>['Errors']>[number]
+
+function toProblem(schema: TSchema, errors: SchemaError[], value: unknown, part: string): ProblemError {
+  const where = part === 'querystring' ? 'query' : part
+  if (value === null && part === 'body') {
+    return new ProblemError('validation_failed', 'Send a JSON object as the body.')
+  }
+  const found: (ProblemItem & { code: ProblemCode })[] = []
+  for (const error of errors) {
+    const item = describe(schema, error, where)
+    // One is enough for each place: of alternatives, the first one tells most.
+    if (item !== undefined && !found.some(({ path }) => path === item.path)) found.push(item)
+  }
+  // An unknown field comes first: it is often the misspelt name of one that is missing.
+  const first =
+    found.find(({ code }) => code === 'unknown_field') ??
+    found.find(({ code }) => code !== 'validation_failed') ??
+    found[0]
+  if (first === undefined)
+    return new ProblemError('validation_failed', `The ${where} does not fit its schema.`)
+  const others = found.length > 1 ? ` (and ${found.length - 1} more, see errors)` : ''
+  return new ProblemError(first.code, `${sentence(first, where)}${others}.`, {
+    errors: found.map(({ path, message }) => ({ path, message })),
+  })
+}
+
+function sentence({ path, message }: ProblemItem, where: string): string {
+  return path === '' ? `The ${where} ${message}` : `In the ${where}, ${path.slice(1)} ${message}`
+}
+
+function describe(
+  root: TSchema,
+  { keyword, schemaPath, instancePath, params, message }: SchemaError,
+  where: string,
+): (ProblemItem & { code: ProblemCode }) | undefined {
+  if (keyword === 'boolean') {
+    // `additionalProperties: false` met a member that no property allows.
+    const parent = schemaAt(root, schemaPath.replace(/\/additionalProperties$/, ''))
+    const name = lastSegment(instancePath)
+    const names = Object.keys((parent?.properties as object | undefined) ?? {})
+    if (names.length === 0) {
+      return {
+        path: instancePath,
+        code: 'invalid_header',
+        message: 'cannot be the name of a header (RFC 9110)',
+      }
+    }
+    const nearest = nearestName(name, names)
+    const hint =
+      nearest === undefined ? `the names that are known are ${names.join(', ')}` : `did you mean ${nearest}?`
+    return { path: instancePath, code: 'unknown_field', message: `is not known; ${hint}` }
+  }
+  if (keyword === 'additionalProperties' || keyword === 'anyOf') return undefined
+  if (keyword === 'required') {
+    const names = (params as { requiredProperties: string[] }).requiredProperties
+    return { path: instancePath, code: 'validation_failed', message: `needs ${names.join(' and ')}` }
+  }
+  const schema = schemaAt(root, schemaPath)
+  const expected = schema?.['x-expected']
+  const code = schema?.['x-problem-code']
+  return {
+    path: instancePath,
+    code: typeof code === 'string' ? (code as ProblemCode) : 'validation_failed',
+    message: typeof expected === 'string' && where !== '' ? `must ${expected}` : message,
+  }
+}
+
+function schemaAt(root: TSchema, pointer: string): Record<string, unknown> | undefined {
+  let at: unknown = root
+  for (const segment of pointer.split('/').slice(1)) {
+    if (typeof at !== 'object' || at === null) return undefined
+    at = (at as Record<string, unknown>)[unescapePointer(segment)]
+  }
+  return typeof at === 'object' && at !== null ? (at as Record<string, unknown>) : undefined
+}
+
+function lastSegment(pointer: string): string {
+  return unescapePointer(pointer.slice(pointer.lastIndexOf('/') + 1))
+}
+
+/** RFC 6901, section 4. */
+function unescapePointer(segment: string): string {
+  return segment.replaceAll('~1', '/').replaceAll('~0', '~')
+}

@@ -1,0 +1,70 @@
+import { acceptJob, createAccept, createDeliver, type Deliver, startSweep } from '@posthorn/dispatch'
+import { createAddressRule, createPost } from '@posthorn/egress'
+import {
+  createDeliveryQueue,
+  createDeliveryWorker,
+  createEmitWorker,
+  type QueueBackend,
+} from '@posthorn/queue'
+import type { Logger, Settings } from '@posthorn/runtime'
+import type { Store } from '@posthorn/store'
+import { startMaintenance } from './maintenance.ts'
+
+export interface WorkerContext {
+  store: Store
+  backend: QueueBackend
+  settings: Settings
+  logger: Logger
+}
+
+export interface RunningWorker {
+  /** Attempts in flight. */
+  readonly inFlight: number
+  /** Takes nothing new, finishes what is in flight within a bound, and hands the rest back. */
+  close(): Promise<void>
+}
+
+/** Chunk jobs taken at once: each holds up to 100 deliveries for as long as a commit and a round of POSTs take. */
+const JOBS_AT_ONCE = 32
+const EMIT_JOBS_AT_ONCE = 8
+/** Longer than most answers, shorter than the patience of whoever stops the process. */
+const DRAIN_MS = 10_000
+
+/** Delivers, sweeps, accepts what applications put into the queue, and makes tomorrow's partitions. */
+export function startWorker({ store, backend, settings, logger }: WorkerContext): RunningWorker {
+  const { pool } = store
+  const queue = createDeliveryQueue(backend)
+  const { post, close: closeEgress } = createPost({
+    rule: createAddressRule({ allow: settings.egressAllow }),
+    connectTimeoutMs: settings.connectTimeoutMs,
+    attemptTimeoutMs: settings.attemptTimeoutMs,
+  })
+  const deliver = createDeliver({ pool, post, logger, settings })
+  const accept = createAccept({ pool, queue, logger })
+  const deliveryWorker = createDeliveryWorker(backend, { concurrency: JOBS_AT_ONCE }, deliver.deliver)
+  const emitWorker = createEmitWorker(backend, { concurrency: EMIT_JOBS_AT_ONCE }, (job) =>
+    acceptJob({ accept, logger, payloadBytesMax: settings.payloadBytesMax }, job),
+  )
+  const sweep = startSweep({ pool, queue, logger })
+  const maintenance = startMaintenance({ pool, logger })
+
+  return {
+    get inFlight() {
+      return deliver.inFlight
+    },
+    async close() {
+      await Promise.all([
+        sweep.stop(),
+        maintenance.stop(),
+        emitWorker.close(),
+        drain(deliver, deliveryWorker),
+      ])
+      await accept.close()
+      await Promise.all([queue.close(), closeEgress()])
+    },
+  }
+}
+
+async function drain(deliver: Deliver, deliveryWorker: { close(): Promise<void> }): Promise<void> {
+  await Promise.all([deliver.close(DRAIN_MS), deliveryWorker.close()])
+}

@@ -1,0 +1,125 @@
+import { newUuid } from '@posthorn/contracts'
+import { type Accept, type AcceptResult, createAccept } from '@posthorn/dispatch'
+import {
+  createDeliveryQueue,
+  createQueueBackend,
+  type DeliveryQueue,
+  type QueueBackend,
+} from '@posthorn/queue'
+import { createLogger, type Logger, parseSettings, type Settings } from '@posthorn/runtime'
+import { generateSecret, parseSecret } from '@posthorn/signing'
+import { createStore, type DeliveryRecord, listDeliveries, migrate, type Store } from '@posthorn/store'
+import { createDatabase, type TestBackend, type TestDatabase, templateDatabase } from '@posthorn/testkit'
+import { type RunningWorker, startWorker } from '../src/start-worker.ts'
+
+/** The delivery path on a fresh database: everything but the REST API. */
+export interface TestPlatform {
+  database: TestDatabase
+  store: Store
+  backend: QueueBackend
+  queue: DeliveryQueue
+  accept: Accept
+  settings: Settings
+  logger: Logger
+  startWorker(overrides?: Partial<Settings>): RunningWorker
+  addOwner(uid: string): Promise<string>
+  addEndpoint(
+    ownerId: string,
+    url: string,
+    options?: {
+      eventTypes?: string[]
+      retryDelaysMs?: number[]
+      inFlightMax?: number
+      headers?: Record<string, string>
+    },
+  ): Promise<{ id: string; secret: string }>
+  emit(type: string, data: unknown, options?: { owner?: string; id?: string }): Promise<AcceptResult>
+  deliveries(): Promise<DeliveryRecord[]>
+  close(): Promise<void>
+}
+
+export const EVENT_TYPE = 'pay_info.paid'
+
+export async function startTestPlatform(
+  backendKind: TestBackend,
+  overrides: Partial<Settings> = {},
+): Promise<TestPlatform> {
+  const template = await templateDatabase('platform', async (url) => {
+    const store = createStore(url)
+    await migrate(store.pool)
+    await createQueueBackend(
+      { kind: 'postgres', url },
+      createLogger({ level: 'warn', name: 'test' }),
+    ).prepare()
+    await store.close()
+  })
+  const database = await createDatabase({ template })
+  const logger = createLogger({ level: (process.env.LOG as 'warn') ?? 'error', name: 'test' })
+  const settings: Settings = {
+    ...parseSettings({ POSTHORN_EGRESS_ALLOW: '127.0.0.0/8' }),
+    ...overrides,
+  }
+  const store = createStore(database.url)
+  const backend = createQueueBackend(
+    backendKind.redisUrl === undefined
+      ? { kind: 'postgres', url: database.url }
+      : { kind: 'redis', url: backendKind.redisUrl, prefix: `{${backendKind.queuePrefix}-${database.name}}` },
+    logger,
+  )
+  const queue = createDeliveryQueue(backend)
+  const accept = createAccept({ pool: store.pool, queue, logger })
+  const workers: RunningWorker[] = []
+  await store.prisma.eventType.create({ data: { name: EVENT_TYPE } })
+
+  return {
+    database,
+    store,
+    backend,
+    queue,
+    accept,
+    settings,
+    logger,
+    startWorker(more = {}) {
+      const worker = startWorker({ store, backend, settings: { ...settings, ...more }, logger })
+      workers.push(worker)
+      return worker
+    },
+    async addOwner(uid) {
+      const id = newUuid()
+      await store.prisma.owner.create({ data: { id, uid } })
+      return id
+    },
+    async addEndpoint(ownerId, url, options = {}) {
+      const id = newUuid()
+      const secret = generateSecret()
+      await store.prisma.endpoint.create({
+        data: {
+          id,
+          ownerId,
+          url,
+          eventTypes: options.eventTypes ?? [EVENT_TYPE],
+          headers: options.headers ?? {},
+          retryDelaysMs: options.retryDelaysMs ?? [],
+          inFlightMax: options.inFlightMax ?? null,
+          secrets: { create: { id: newUuid(), secret: new Uint8Array(parseSecret(secret)) } },
+        },
+      })
+      return { id, secret }
+    },
+    emit: (type, data, options = {}) =>
+      accept.accept({
+        owner: options.owner ?? 'acme',
+        type,
+        data: Buffer.from(JSON.stringify(data)),
+        ...(options.id !== undefined && { id: options.id }),
+      }),
+    deliveries: () => listDeliveries(store.pool, {}, { limit: 1_000_000 }),
+    async close() {
+      await Promise.all(workers.map((worker) => worker.close()))
+      await accept.close()
+      await queue.close()
+      await store.close()
+      await database.drop()
+    },
+  }
+}

@@ -1,0 +1,149 @@
+import { type Static, Type } from 'typebox'
+import { EventTypeName } from './event-type.ts'
+import { PublicId, Uid } from './identifiers.ts'
+import { Lines, Time } from './text.ts'
+
+/** HTTP headers of the application's own, sent with each attempt. `refusedHeader` judges the names. */
+const Headers = Type.Record(
+  Type.String({ pattern: "^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$" }),
+  // Field values as in RFC 9110, in ASCII: no control character, so nothing can end the line.
+  Type.String({
+    pattern: '^([\\x21-\\x7e]([\\x20-\\x7e]{0,2046}[\\x21-\\x7e])?)?$',
+    'x-expected':
+      'be visible ASCII characters, at most 2,048, without spaces at the ends and without line ends',
+    'x-problem-code': 'invalid_header',
+  }),
+  {
+    maxProperties: 32,
+    // TypeBox writes a record as patternProperties: names that fit no pattern are refused by this.
+    additionalProperties: false,
+    description: 'HTTP headers to send with each attempt beside the ones that Posthorn sets.',
+    examples: [{ 'x-tenant': 'acme' }],
+    'x-names': 'header names',
+  },
+)
+
+const FRAMING_OR_OURS = new Set([
+  'connection',
+  'content-encoding',
+  'content-length',
+  'content-type',
+  'expect',
+  'host',
+  'keep-alive',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'user-agent',
+])
+
+/**
+ * Why an endpoint may not have this header, or undefined if it may: it frames the request
+ * (RFC 9110, RFC 9112), is meant for a proxy, or is set by Posthorn itself.
+ */
+export function refusedHeader(name: string): string | undefined {
+  const lower = name.toLowerCase()
+  if (lower.startsWith('webhook-')) return 'the webhook- headers carry the signature and are set by Posthorn'
+  if (lower.startsWith('proxy-')) return 'it is meant for a proxy'
+  if (FRAMING_OR_OURS.has(lower)) return 'it frames the request or is set by Posthorn'
+  return undefined
+}
+
+const Url = Type.String({
+  minLength: 1,
+  maxLength: 2_048,
+  description:
+    'Where to send the events: https://… (or http://…), without credentials and without a fragment.',
+  examples: ['https://example.com/webhooks'],
+})
+const EventTypes = Type.Array(EventTypeName, {
+  minItems: 1,
+  maxItems: 1_000,
+  uniqueItems: true,
+  description: 'Which events to send there. Each is in the catalogue.',
+  examples: [['pay_info.paid']],
+})
+const Description = Lines(2_000, 'For people to read.')
+const OwnUid = Uid("Your application's own name for the endpoint; one owner's are different from each other.")
+const InFlightMax = Type.Integer({
+  minimum: 1,
+  maximum: 1_000,
+  description: 'Attempts in flight to this endpoint at once. Null: as the platform is set.',
+})
+const AttemptTimeoutMs = Type.Integer({
+  minimum: 100,
+  maximum: 600_000,
+  description:
+    'How long one attempt may take, in milliseconds; shorter than the lease (POSTHORN_LEASE). Null: as the platform is set.',
+})
+const RetryDelaysMs = Type.Array(Type.Integer({ minimum: 0, maximum: 30 * 86_400_000 }), {
+  minItems: 1,
+  maxItems: 50,
+  description:
+    'The wait after each failed attempt, in milliseconds; after the last one the delivery is dead. Null: as the platform is set.',
+})
+const Secret = Type.String({
+  pattern: '^whsec_[A-Za-z0-9+/]{32,86}={0,2}$',
+  description: 'Signing secret: whsec_ and the base64 of 24 to 64 bytes. One is made if you give none.',
+  'x-expected': 'be whsec_ and the base64 of 24 to 64 random bytes; leave it out to have one made',
+  'x-problem-code': 'invalid_secret',
+})
+
+export const Endpoint = Type.Object(
+  {
+    id: PublicId('ep', 'Id of the endpoint.'),
+    owner: PublicId('own', 'Id of its owner.'),
+    uid: Type.Union([Type.String(), Type.Null()]),
+    url: Type.String(),
+    eventTypes: Type.Array(Type.String()),
+    description: Type.Union([Type.String(), Type.Null()]),
+    headers: Type.Record(Type.String(), Type.String()),
+    enabled: Type.Boolean(),
+    disabledAt: Type.Union([Time('When it was disabled.'), Type.Null()]),
+    disabledReason: Type.Union([Type.String(), Type.Null()]),
+    inFlightMax: Type.Union([Type.Integer(), Type.Null()]),
+    attemptTimeoutMs: Type.Union([Type.Integer(), Type.Null()]),
+    retryDelaysMs: Type.Union([Type.Array(Type.Integer()), Type.Null()]),
+    createdAt: Time('When it was made.'),
+    updatedAt: Time('When it was last changed.'),
+  },
+  { title: 'Endpoint', additionalProperties: false },
+)
+export type Endpoint = Static<typeof Endpoint>
+
+export const CreatedEndpoint = Type.Object(
+  {
+    ...Endpoint.properties,
+    secret: Type.String({ description: 'The signing secret: give it to whoever receives the events.' }),
+  },
+  { title: 'CreatedEndpoint', additionalProperties: false },
+)
+export type CreatedEndpoint = Static<typeof CreatedEndpoint>
+
+const optionalMembers = {
+  description: Type.Optional(Type.Union([Description, Type.Null()])),
+  uid: Type.Optional(Type.Union([OwnUid, Type.Null()])),
+  headers: Type.Optional(Headers),
+  enabled: Type.Optional(Type.Boolean({ description: 'False: nothing is sent there.' })),
+  inFlightMax: Type.Optional(Type.Union([InFlightMax, Type.Null()])),
+  attemptTimeoutMs: Type.Optional(Type.Union([AttemptTimeoutMs, Type.Null()])),
+  retryDelaysMs: Type.Optional(Type.Union([RetryDelaysMs, Type.Null()])),
+}
+
+export const NewEndpoint = Type.Object(
+  { url: Url, eventTypes: EventTypes, ...optionalMembers, secret: Type.Optional(Secret) },
+  { title: 'NewEndpoint', additionalProperties: false },
+)
+export type NewEndpoint = Static<typeof NewEndpoint>
+
+export const EndpointChange = Type.Object(
+  { url: Type.Optional(Url), eventTypes: Type.Optional(EventTypes), ...optionalMembers },
+  { title: 'EndpointChange', additionalProperties: false },
+)
+export type EndpointChange = Static<typeof EndpointChange>
+
+export const EndpointSecret = Type.Object(
+  { secret: Type.String({ description: 'The secret that signs, whsec_….' }) },
+  { title: 'EndpointSecret', additionalProperties: false },
+)

@@ -1,0 +1,218 @@
+import { decodeId, newUuid, uuidTimeMs } from '@posthorn/contracts'
+import type { DeliveryQueue } from '@posthorn/queue'
+import { coalesce, type Logger } from '@posthorn/runtime'
+import {
+  acceptMessages,
+  ensurePartitions,
+  findMessage,
+  findMessageByKey,
+  type MessageRecord,
+  type NewMessage,
+  type NewMessageResult,
+  type Pool,
+  sqlState,
+} from '@posthorn/store'
+import { messagePayload, payloadData } from './payload.ts'
+import { UNCLAIMED_GRACE_MS } from './sweep.ts'
+
+/** An event as the application emitted it, parsed and valid in itself. */
+export interface EmittedEvent {
+  /**
+   * The application's id for the message: a `msg_` id that it made, which becomes the message's id,
+   * or any text of its own. Emitting again under the same id finds the first message.
+   */
+  id?: string
+  /** As `id`, given beside the body. */
+  idempotencyKey?: string
+  /** `own_…`, or the application's own uid for the owner. */
+  owner: string
+  type: string
+  /** When it happened; the time of acceptance where it is not given. */
+  timestamp?: Date
+  /** JSON text of the data, without insignificant white space. */
+  data: Buffer
+}
+
+export interface AcceptedMessage {
+  /** UUID. */
+  id: string
+  ownerId: string
+  eventType: string
+  timestamp: Date
+  /** How many endpoints matched. */
+  deliveries: number
+}
+
+export type AcceptResult =
+  /** It is committed. `again`: it was already, by an earlier emit of the same event under the same id. */
+  | { kind: 'accepted'; again: boolean; message: AcceptedMessage }
+  /** Another event was emitted under this id before. */
+  | { kind: 'conflict'; messageId: string }
+  | { kind: 'id-out-of-range' }
+  | { kind: 'unknown-owner' }
+  | { kind: 'unknown-event-type' }
+
+export interface AcceptContext {
+  pool: Pool
+  queue: DeliveryQueue
+  logger: Logger
+}
+
+export interface Accept {
+  /**
+   * Makes an event durable with its deliveries; resolves after the commit, never before.
+   *
+   * Rejects when the database cannot be asked: then it is unknown whether the event was committed,
+   * and emitting it again under the same id is safe.
+   */
+  accept(event: EmittedEvent): Promise<AcceptResult>
+  /** Waits for what is under way. */
+  close(): Promise<void>
+}
+
+/** Partitions reach two days back and seven ahead, so that an id of a skewed clock still has its place. */
+const ID_SKEW_MAX_MS = 86_400_000
+
+/**
+ * Emits that arrive while a commit is in flight share the next one: nothing waits when idle, and under
+ * load one commit carries hundreds of messages.
+ */
+export function createAccept(context: AcceptContext): Accept {
+  const commits = coalesce<NewMessage, NewMessageResult>({
+    run: (messages) => commit(context, messages),
+    itemsMax: 500,
+    bytesMax: 4 * 1024 * 1024,
+    bytesOf: (message) => message.payload.length,
+    concurrency: 2,
+  })
+  return {
+    accept: (event) => accept(context, commits.add, event),
+    close: () => commits.close(),
+  }
+}
+
+async function accept(
+  context: AcceptContext,
+  add: (message: NewMessage) => Promise<NewMessageResult>,
+  event: EmittedEvent,
+): Promise<AcceptResult> {
+  const timestamp = event.timestamp ?? new Date()
+  const key = event.idempotencyKey ?? event.id
+  const ownId =
+    event.idempotencyKey === undefined && event.id !== undefined ? decodeId('msg', event.id) : undefined
+  if (ownId !== undefined) {
+    const timeMs = uuidTimeMs(ownId)
+    if (timeMs === undefined || Math.abs(timeMs - Date.now()) > ID_SKEW_MAX_MS)
+      return { kind: 'id-out-of-range' }
+  }
+  const ownerId = decodeId('own', event.owner)
+  const message: NewMessage = {
+    id: ownId ?? newUuid(),
+    eventType: event.type,
+    timestamp,
+    payload: messagePayload(event.type, timestamp, event.data),
+    ...(ownerId === undefined ? { ownerUid: event.owner } : { ownerId }),
+    ...(ownId === undefined && key !== undefined && { idempotencyKey: key }),
+  }
+  const result = await add(message)
+  switch (result.kind) {
+    case 'accepted':
+      return {
+        kind: 'accepted',
+        again: false,
+        message: {
+          id: message.id,
+          ownerId: result.ownerId,
+          eventType: event.type,
+          timestamp,
+          deliveries: result.deliveryIds.length,
+        },
+      }
+    case 'exists':
+      return await compareWithFirst(context.pool, message, event)
+    default:
+      return { kind: result.kind }
+  }
+}
+
+/** The same event under the same id is the same message; another event is a conflict. */
+async function compareWithFirst(pool: Pool, message: NewMessage, event: EmittedEvent): Promise<AcceptResult> {
+  const first =
+    message.idempotencyKey === undefined
+      ? await findMessage(pool, message.id)
+      : await findMessageByKey(pool, message.idempotencyKey)
+  if (first === undefined) throw new Error('A message that exists was not found: its partition was dropped.')
+  if (!isSameEvent(first, message, event)) return { kind: 'conflict', messageId: first.id }
+  return {
+    kind: 'accepted',
+    again: true,
+    message: {
+      id: first.id,
+      ownerId: first.ownerId,
+      eventType: first.eventType,
+      timestamp: first.timestamp,
+      deliveries: first.deliveries,
+    },
+  }
+}
+
+function isSameEvent(first: MessageRecord, message: NewMessage, event: EmittedEvent): boolean {
+  return (
+    first.eventType === event.type &&
+    (message.ownerId === undefined
+      ? first.ownerUid === message.ownerUid
+      : first.ownerId === message.ownerId) &&
+    // Without a timestamp of the application's, each emit has the time of its own acceptance.
+    (event.timestamp === undefined || first.timestamp.getTime() === event.timestamp.getTime()) &&
+    payloadData(first.payload, first.eventType).equals(event.data)
+  )
+}
+
+async function commit(context: AcceptContext, messages: NewMessage[]): Promise<NewMessageResult[]> {
+  const first = new Map<string, NewMessage>()
+  const repeated: NewMessage[] = []
+  for (const message of messages) {
+    const key = message.idempotencyKey === undefined ? message.id : `key ${message.idempotencyKey}`
+    if (first.has(key)) repeated.push(message)
+    else first.set(key, message)
+  }
+  // One order for all processes: no two commits wait for each other's keys.
+  const ordered = [...first].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, message]) => message)
+  const results = await acceptInPartitions(context, ordered)
+  enqueueInBackground(context, results)
+  const resultOf = new Map(ordered.map((message, at) => [message, results[at]!]))
+  // The same id twice in one commit: the second goes after the first, and finds it if it was taken.
+  if (repeated.length > 0) {
+    const later = await commit(context, repeated)
+    for (const [at, message] of repeated.entries()) resultOf.set(message, later[at]!)
+  }
+  return messages.map((message) => resultOf.get(message)!)
+}
+
+async function acceptInPartitions(
+  context: AcceptContext,
+  messages: NewMessage[],
+): Promise<NewMessageResult[]> {
+  try {
+    return await acceptMessages(context.pool, messages, UNCLAIMED_GRACE_MS)
+  } catch (error) {
+    // 23514, "no partition of relation found for row": nobody made today's; so make it.
+    if (sqlState(error) !== '23514') throw error
+    const client = await context.pool.connect()
+    try {
+      await ensurePartitions(client)
+    } finally {
+      client.release()
+    }
+    return await acceptMessages(context.pool, messages, UNCLAIMED_GRACE_MS)
+  }
+}
+
+/** A job is a hint. Where it cannot be added, the sweep finds the deliveries in the database. */
+function enqueueInBackground({ queue, logger }: AcceptContext, results: NewMessageResult[]): void {
+  const ids = results.flatMap((result) => (result.kind === 'accepted' ? result.deliveryIds : []))
+  if (ids.length === 0) return
+  queue.enqueue(ids).catch((error: unknown) => {
+    logger.warn({ err: error, deliveries: ids.length }, 'delivery.enqueue_failed')
+  })
+}

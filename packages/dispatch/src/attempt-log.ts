@@ -1,0 +1,72 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { coalesce, type Logger } from '@posthorn/runtime'
+import { type AttemptResult, isUnavailable, type Pool, recordAttempts, sqlState } from '@posthorn/store'
+
+interface Entry {
+  result: AttemptResult
+  leaseUntilMs: number
+}
+
+/** Of one entry; an error stays with the result that it belongs to. */
+type Written = boolean | { error: unknown }
+
+export interface AttemptLog {
+  /**
+   * Resolves when the result is committed: true, or false where the claim was lost meanwhile.
+   * Rejects where it cannot be written within the lease: the delivery will be made again.
+   */
+  add(result: AttemptResult, leaseUntilMs: number): Promise<boolean>
+  close(): Promise<void>
+}
+
+interface Context {
+  pool: Pool
+  logger: Logger
+}
+
+/** Results that arrive while a commit is in flight share the next one. */
+export function createAttemptLog(context: Context): AttemptLog {
+  const commits = coalesce<Entry, Written>({
+    run: (entries) => commit(context, entries),
+    itemsMax: 500,
+    bytesMax: 4 * 1024 * 1024,
+    bytesOf: ({ result }) => result.responseBody?.length ?? 0,
+    concurrency: 2,
+  })
+  return {
+    async add(result, leaseUntilMs) {
+      const written = await commits.add({ result, leaseUntilMs })
+      if (typeof written === 'object') throw written.error
+      return written
+    },
+    close: () => commits.close(),
+  }
+}
+
+async function commit(context: Context, entries: Entry[]): Promise<Written[]> {
+  const leaseUntilMs = Math.min(...entries.map((entry) => entry.leaseUntilMs))
+  for (let failures = 0; ; failures++) {
+    try {
+      const results = entries.map((entry) => entry.result)
+      const written = await recordAttempts(context.pool, results)
+      return results.map((result) => written.has(result.deliveryId))
+    } catch (error) {
+      if (isUnavailable(error) && Date.now() < leaseUntilMs) {
+        // The POSTs are made. While nobody else may take the deliveries, it is worth waiting to say so.
+        if (failures === 0) context.logger.warn({ err: error, results: entries.length }, 'attempts.waiting')
+        await delay(Math.min(50 * 2 ** failures, 1_000))
+        continue
+      }
+      if (isTransient(error) && failures < 5) continue
+      if (entries.length === 1) return [{ error }]
+      // One result that cannot be written costs one delivery, not all that share its commit.
+      return (await Promise.all(entries.map((entry) => commit(context, [entry])))).flat()
+    }
+  }
+}
+
+/** A deadlock or a serialization failure: the statement goes through when repeated. */
+function isTransient(error: unknown): boolean {
+  const state = sqlState(error)
+  return state === '40P01' || state === '40001'
+}

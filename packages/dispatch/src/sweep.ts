@@ -1,0 +1,79 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import type { DeliveryQueue } from '@posthorn/queue'
+import type { Logger } from '@posthorn/runtime'
+import { type Pool, takeDue } from '@posthorn/store'
+
+/** A delivery that is due and that no worker claimed for this long is enqueued again. */
+export const UNCLAIMED_GRACE_MS = 5_000
+
+const PAUSE_MS = 1_000
+/** With more work left than the queue should hold, look again sooner. */
+const PAUSE_BEHIND_MS = 100
+const BATCH = 1_000
+/**
+ * Chunk jobs that may wait before the sweep holds back: a few seconds of work. The rest of a backlog
+ * stays in the database, where it costs nothing, and fresh events do not queue up behind it.
+ */
+const WAITING_JOBS_MAX = 50
+/** Behind a full queue retries still go on, a few at a time. */
+const BATCH_BEHIND_FULL_QUEUE = 200
+
+export interface SweepContext {
+  pool: Pool
+  queue: DeliveryQueue
+  logger: Logger
+}
+
+/** Enqueues what is due: retries, and what lost its job or its worker. */
+export interface Sweep {
+  /** @returns how many deliveries were enqueued, and whether more were left */
+  once(): Promise<{ enqueued: number; more: boolean }>
+  stop(): Promise<void>
+}
+
+/** Sweeps every second until stopped. Any number of processes may: they share the work. */
+export function startSweep(context: SweepContext): Sweep {
+  const stopping = new AbortController()
+  const running = sweepUntil(stopping.signal, context)
+  return {
+    once: () => sweepOnce(context),
+    async stop() {
+      stopping.abort()
+      await running
+    },
+  }
+}
+
+async function sweepUntil(signal: AbortSignal, context: SweepContext): Promise<void> {
+  let failing = false
+  while (!signal.aborted) {
+    let pauseMs = PAUSE_MS
+    try {
+      const { more } = await sweepOnce(context)
+      if (more) pauseMs = PAUSE_BEHIND_MS
+      if (failing) context.logger.info('sweep.recovered')
+      failing = false
+    } catch (error) {
+      // The database or the queue is away; whatever was not enqueued is found again. Said once.
+      if (!failing) context.logger.warn({ err: error }, 'sweep.failed')
+      failing = true
+    }
+    await delay(pauseMs, undefined, { signal }).catch(() => {})
+  }
+}
+
+async function sweepOnce({
+  pool,
+  queue,
+  logger,
+}: SweepContext): Promise<{ enqueued: number; more: boolean }> {
+  // Asked first: with the queue's store away nothing is taken, so nothing has to be found again.
+  const full = (await queue.waiting()) > WAITING_JOBS_MAX
+  const limit = full ? BATCH_BEHIND_FULL_QUEUE : BATCH
+  const ids = await takeDue(pool, limit, UNCLAIMED_GRACE_MS)
+  if (ids.length > 0) {
+    await queue.enqueue(ids)
+    logger.debug({ deliveries: ids.length }, 'sweep.enqueued')
+  }
+  return { enqueued: ids.length, more: !full && ids.length === limit }
+}

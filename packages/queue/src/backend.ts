@@ -1,0 +1,163 @@
+import { QUEUE_PREFIX, QUEUE_SCHEMA } from '@posthorn/contracts'
+import type { Logger } from '@posthorn/runtime'
+import {
+  createPostgresBackend,
+  createRedisBackend,
+  type Job,
+  type Processor,
+  Queue,
+  type QueueOptions,
+  runMigrations,
+  Worker,
+  type WorkerOptions,
+  withBackend,
+} from 'bullmq'
+import pg from 'pg'
+import { connectRedis } from './redis.ts'
+
+/** The one place that knows which store holds the queue. */
+export type QueueConnection =
+  /** `prefix` of all keys: in braces, so that a Cluster keeps them in one slot. */
+  { kind: 'redis'; url: string; prefix?: string } | { kind: 'postgres'; url: string }
+
+export interface QueueBackend {
+  /** Makes what the queue needs in its store. Safe to call from many processes at once. */
+  prepare(): Promise<void>
+  createQueue<Data>(name: string): Queue<Data>
+  /**
+   * False while the store of the queue is known to be away. A caller that adds jobs asks first, so that
+   * it fails at once instead of keeping them in memory until the store is back.
+   */
+  isReachable(): boolean
+  createWorker<Data>(
+    name: string,
+    process: (job: Job<Data>) => Promise<void>,
+    options: { concurrency: number },
+  ): Worker<Data>
+}
+
+export function createQueueBackend(connection: QueueConnection, logger: Logger): QueueBackend {
+  return connection.kind === 'redis'
+    ? redisBackend(connection.url, connection.prefix ?? QUEUE_PREFIX, logger)
+    : postgresBackend(connection.url, logger)
+}
+
+const QUEUE_OPTIONS = {
+  defaultJobOptions: {
+    // Jobs are hints; what they were about is in the database.
+    removeOnComplete: true,
+    removeOnFail: { count: 1_000 },
+    attempts: 1,
+    stackTraceLimit: 0,
+  },
+  // BullMQ writes an event for every step of a job; nobody here reads them.
+  streams: { events: { maxLen: 10 } },
+} satisfies Partial<QueueOptions>
+
+const WORKER_OPTIONS = {
+  lockDuration: 30_000,
+  stalledInterval: 15_000,
+  // A job whose worker died is run again by whoever notices. It only claims what is still due,
+  // so running it often does no harm; giving it up would only wait for the sweep.
+  maxStalledCount: 10,
+  drainDelay: 5,
+} satisfies Partial<WorkerOptions>
+
+/** Of ioredis: it was tried and is not there. Before the first try is over, BullMQ waits for it. */
+const LOST = new Set(['close', 'reconnecting', 'end'])
+
+function redisBackend(url: string, prefix: string, logger: Logger): QueueBackend {
+  const producers = new Set<ReturnType<typeof connectRedis>>()
+  return {
+    prepare: async () => {},
+    isReachable: () => ![...producers].some((client) => LOST.has(client.status)),
+    createQueue<Data>(name: string) {
+      // With Redis away a producer fails at once and leaves the deliveries to the sweep.
+      const client = connectRedis(url, { enableOfflineQueue: false, maxRetriesPerRequest: 1 })
+      producers.add(client)
+      const queue = new Queue<Data>(
+        name,
+        { ...QUEUE_OPTIONS, connection: client, prefix },
+        createRedisBackend,
+      )
+      return closing(logErrors(queue, logger, name), () => {
+        producers.delete(client)
+        client.disconnect()
+      })
+    },
+    createWorker<Data>(name: string, process: Processor<Data>, options: { concurrency: number }) {
+      const client = connectRedis(url, { enableOfflineQueue: true, maxRetriesPerRequest: null })
+      const worker = new Worker<Data>(
+        name,
+        process,
+        { ...WORKER_OPTIONS, ...options, connection: client, prefix },
+        createRedisBackend,
+      )
+      return closing(logErrors(worker, logger, name), () => client.disconnect())
+    },
+  }
+}
+
+const postgres = withBackend(createPostgresBackend)
+
+function postgresBackend(url: string, logger: Logger): QueueBackend {
+  const poolOf = (max: number) => ({
+    connectionString: url,
+    schema: QUEUE_SCHEMA,
+    max,
+    application_name: 'posthorn-queue',
+    connectionTimeoutMillis: 5_000,
+    keepAlive: true,
+  })
+  return {
+    // Its pool fails a command that gets no connection in time.
+    isReachable: () => true,
+    async prepare() {
+      const client = new pg.Client({ connectionString: url, application_name: 'posthorn-queue' })
+      await client.connect()
+      try {
+        await runMigrations(client, QUEUE_SCHEMA)
+      } finally {
+        await client.end()
+      }
+    },
+    createQueue<Data>(name: string) {
+      const queue = new postgres.Queue<Data>(name, { ...QUEUE_OPTIONS, connection: poolOf(4) })
+      return logErrors(queue, logger, name) as unknown as Queue<Data>
+    },
+    createWorker<Data>(name: string, process: Processor<Data>, options: { concurrency: number }) {
+      const worker = new postgres.Worker<Data>(name, process, {
+        ...WORKER_OPTIONS,
+        ...options,
+        connection: poolOf(4),
+      })
+      return logErrors(worker, logger, name) as unknown as Worker<Data>
+    },
+  }
+}
+
+/** BullMQ reports lost connections as events; without a listener they would end the process. */
+function logErrors<T extends { on(event: 'error', listener: (error: Error) => void): unknown }>(
+  emitter: T,
+  logger: Logger,
+  queue: string,
+): T {
+  let lastMessage = ''
+  emitter.on('error', (error) => {
+    // A store that is away fails every poll in the same words.
+    const level = error.message === lastMessage ? 'debug' : 'warn'
+    lastMessage = error.message
+    logger[level]({ err: error, queue }, 'queue.error')
+  })
+  return emitter
+}
+
+/** BullMQ leaves a client that it was given open. */
+function closing<T extends { close(): Promise<void> }>(closable: T, after: () => void): T {
+  const close = closable.close.bind(closable)
+  closable.close = async (...args) => {
+    await close(...args)
+    after()
+  }
+  return closable
+}

@@ -1,0 +1,63 @@
+import type { Worker } from 'bullmq'
+import type { QueueBackend } from './backend.ts'
+import { packIds, unpackIds } from './pack-ids.ts'
+
+const QUEUE = 'posthorn-deliver'
+const JOB = 'deliver'
+
+/** One job a delivery would cost more than its POST; a chunk shares a job, a claim and a commit. */
+const CHUNK_SIZE = 100
+
+interface DeliverJob {
+  /** Delivery ids: see `packIds`. */
+  ids: string
+}
+
+/** `code`: `queue_unavailable`. */
+export class QueueUnavailableError extends Error {
+  readonly code = 'queue_unavailable'
+}
+
+/** Tells workers of deliveries that are due. A hint: what is lost here, the sweep brings back. */
+export interface DeliveryQueue {
+  /** @param ids delivery ids (UUID). Rejects where the store of the queue cannot be reached. */
+  enqueue(ids: readonly string[]): Promise<void>
+  /** Jobs that no worker took yet. */
+  waiting(): Promise<number>
+  close(): Promise<void>
+}
+
+export function createDeliveryQueue(backend: QueueBackend): DeliveryQueue {
+  const queue = backend.createQueue<DeliverJob>(QUEUE)
+  function assertReachable(): void {
+    if (!backend.isReachable()) throw new QueueUnavailableError('The store of the queue is away.')
+  }
+  return {
+    async enqueue(ids) {
+      assertReachable()
+      if (ids.length <= CHUNK_SIZE) {
+        await queue.add(JOB, { ids: packIds(ids) })
+        return
+      }
+      const jobs: { name: string; data: DeliverJob }[] = []
+      for (let at = 0; at < ids.length; at += CHUNK_SIZE) {
+        jobs.push({ name: JOB, data: { ids: packIds(ids.slice(at, at + CHUNK_SIZE)) } })
+      }
+      await queue.addBulk(jobs)
+    },
+    async waiting() {
+      assertReachable()
+      return await queue.getWaitingCount()
+    },
+    close: () => queue.close(),
+  }
+}
+
+/** Takes chunks of delivery ids from the queue. `process` resolves when the chunk's results are committed. */
+export function createDeliveryWorker(
+  backend: QueueBackend,
+  options: { concurrency: number },
+  process: (ids: string[]) => Promise<void>,
+): Worker {
+  return backend.createWorker<DeliverJob>(QUEUE, (job) => process(unpackIds(job.data.ids)), options)
+}

@@ -1,0 +1,115 @@
+export interface CoalesceOptions<I, O> {
+  /**
+   * Does the work for all items at once and answers with one output for each, in their order.
+   * If it rejects, every item of that run rejects with the same error.
+   */
+  run: (items: I[]) => Promise<O[]>
+  /** Most items in one run. */
+  itemsMax: number
+  /** Most bytes in one run, as told by `bytesOf`. An item over it still goes, alone. */
+  bytesMax?: number
+  bytesOf?: (item: I) => number
+  /** Most runs in flight at once. */
+  concurrency: number
+}
+
+export interface Coalescer<I, O> {
+  /** Settles with this item's own output, or with the error of the run that it went in. */
+  add(item: I): Promise<O>
+  /** Resolves when everything added before the call has settled. Never rejects: each `add` tells. */
+  flush(): Promise<void>
+  /** Refuses further items, then flushes. */
+  close(): Promise<void>
+  /** Items not settled yet, waiting or in flight. */
+  readonly pending: number
+}
+
+interface Entry<I, O> {
+  item: I
+  bytes: number
+  resolve: (output: O) => void
+  reject: (error: unknown) => void
+}
+
+/**
+ * Makes concurrent callers share one operation (a commit, a batched insert, a pipelined command).
+ *
+ * An item that finds a free run goes at once, so an idle system adds no delay; while `concurrency` runs
+ * are in flight, items gather and go together as soon as one ends. Batches therefore grow exactly as
+ * far as the operation is slow, without a timer and without a size to tune.
+ */
+export function coalesce<I, O>(options: CoalesceOptions<I, O>): Coalescer<I, O> {
+  const { run, itemsMax, bytesMax = Number.POSITIVE_INFINITY, bytesOf = () => 0, concurrency } = options
+  const active = new Set<Promise<void>>()
+  let waiting: Entry<I, O>[] = []
+  let inFlight = 0
+  let addedCount = 0
+  let startedCount = 0
+  let closed = false
+
+  function add(item: I): Promise<O> {
+    if (closed) return Promise.reject(new Error('coalesce: add() after close()'))
+    return new Promise<O>((resolve, reject) => {
+      waiting.push({ item, bytes: bytesOf(item), resolve, reject })
+      addedCount += 1
+      if (active.size < concurrency) startRun()
+    })
+  }
+
+  function startRun(): void {
+    const entries = takeBatch()
+    inFlight += entries.length
+    startedCount += entries.length
+    const running = settle(entries).then(() => {
+      inFlight -= entries.length
+      active.delete(running)
+      if (waiting.length > 0) startRun()
+    })
+    active.add(running)
+  }
+
+  function takeBatch(): Entry<I, O>[] {
+    let count = 0
+    let bytes = 0
+    for (const entry of waiting) {
+      bytes += entry.bytes
+      if (count > 0 && (count === itemsMax || bytes > bytesMax)) break
+      count += 1
+    }
+    if (count < waiting.length) return waiting.splice(0, count)
+    const all = waiting
+    waiting = []
+    return all
+  }
+
+  /** Never rejects: what goes wrong is the items' to tell. */
+  async function settle(entries: Entry<I, O>[]): Promise<void> {
+    try {
+      const outputs = await run(entries.map((entry) => entry.item))
+      if (outputs.length !== entries.length) {
+        throw new Error(`coalesce: ${entries.length} items gave ${outputs.length} outputs`)
+      }
+      for (let index = 0; index < entries.length; index += 1) entries[index]!.resolve(outputs[index]!)
+    } catch (error) {
+      for (const entry of entries) entry.reject(error)
+    }
+  }
+
+  async function flush(): Promise<void> {
+    const target = addedCount
+    while (startedCount < target) await Promise.race(active)
+    await Promise.all(active)
+  }
+
+  return {
+    add,
+    flush,
+    close() {
+      closed = true
+      return flush()
+    },
+    get pending() {
+      return waiting.length + inFlight
+    },
+  }
+}

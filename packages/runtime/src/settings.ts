@@ -1,0 +1,308 @@
+import { isIP } from 'node:net'
+import { formatDuration, parseDuration } from './duration.ts'
+import { nearestName } from './nearest-name.ts'
+
+export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
+export type LogLevel = (typeof logLevels)[number]
+
+/** Everything that the environment decides, read once at start. */
+export interface Settings {
+  /** `embedded` without DATABASE_URL, `postgres` with it, `redis` with both URLs. */
+  mode: 'embedded' | 'postgres' | 'redis'
+  databaseUrl?: string
+  redisUrl?: string
+  host: string
+  /** 0 takes any free port. */
+  port: number
+  /** The root key. */
+  apiKey?: string
+  /** 32 bytes in base64. */
+  masterKey?: string
+  /** CIDRs that deliveries may reach although they are not public. */
+  egressAllow: string[]
+  dataDir: string
+  logLevel: LogLevel
+  payloadBytesMax: number
+  /** Attempts in flight at once in one worker process. */
+  workerConcurrency: number
+  /** Attempts in flight at once to one endpoint. */
+  endpointConcurrency: number
+  /** How long a worker may hold a delivery before another may take it. */
+  leaseMs: number
+  /** One deadline over a whole attempt: lookup, connect, headers and body. */
+  attemptTimeoutMs: number
+  connectTimeoutMs: number
+  /** The wait after each failed attempt; one more attempt than delays, then the delivery is dead. */
+  retryDelaysMs: number[]
+}
+
+/** A setting that cannot be used. The message is one line, names the setting and holds no secret. */
+export class SettingsError extends Error {
+  readonly code = 'bad_setting'
+  readonly setting: string
+
+  constructor(setting: string, message: string) {
+    super(message)
+    this.name = 'SettingsError'
+    this.setting = setting
+  }
+}
+
+/** Reads and checks the environment; empty text counts as not set. Throws SettingsError. */
+export function parseSettings(env: Record<string, string | undefined>): Settings {
+  refuseUnknown(env)
+
+  const databaseUrl = read(env, definitions.databaseUrl)
+  const redisUrl = read(env, definitions.redisUrl)
+  const apiKey = read(env, definitions.apiKey)
+  const masterKey = read(env, definitions.masterKey)
+  if (redisUrl !== undefined && databaseUrl === undefined) {
+    throw new SettingsError(
+      'REDIS_URL',
+      'REDIS_URL is set without DATABASE_URL: Redis only holds the queue; set DATABASE_URL too, or neither',
+    )
+  }
+
+  const settings: Settings = {
+    mode: databaseUrl === undefined ? 'embedded' : redisUrl === undefined ? 'postgres' : 'redis',
+    ...(databaseUrl !== undefined && { databaseUrl }),
+    ...(redisUrl !== undefined && { redisUrl }),
+    host: readOrDefault(env, definitions.host),
+    port: readOrDefault(env, definitions.port),
+    ...(apiKey !== undefined && { apiKey }),
+    ...(masterKey !== undefined && { masterKey }),
+    egressAllow: read(env, definitions.egressAllow) ?? [],
+    dataDir: readOrDefault(env, definitions.dataDir),
+    logLevel: readOrDefault(env, definitions.logLevel),
+    payloadBytesMax: readOrDefault(env, definitions.payloadBytesMax),
+    workerConcurrency: readOrDefault(env, definitions.workerConcurrency),
+    endpointConcurrency: readOrDefault(env, definitions.endpointConcurrency),
+    leaseMs: readOrDefault(env, definitions.leaseMs),
+    attemptTimeoutMs: readOrDefault(env, definitions.attemptTimeoutMs),
+    connectTimeoutMs: readOrDefault(env, definitions.connectTimeoutMs),
+    retryDelaysMs: readOrDefault(env, definitions.retryDelaysMs),
+  }
+  if (settings.leaseMs <= settings.attemptTimeoutMs) {
+    throw new SettingsError(
+      'POSTHORN_LEASE',
+      `POSTHORN_LEASE (${formatDuration(settings.leaseMs)}) must be longer than POSTHORN_ATTEMPT_TIMEOUT ` +
+        `(${formatDuration(settings.attemptTimeoutMs)}): otherwise a delivery is taken while it is being sent`,
+    )
+  }
+  return settings
+}
+
+/** The settings as a table, one row each, for the README and `--help`. */
+export function describeSettings(): { name: string; default: string; meaning: string }[] {
+  return Object.values(definitions).map(({ name, default: text, meaning }) => ({
+    name,
+    default: text ?? '',
+    meaning,
+  }))
+}
+
+interface Definition<T> {
+  name: string
+  meaning: string
+  /** The default as one would write it in the environment. */
+  default?: string
+  /** Ends the sentence "it must be". */
+  expected: string
+  /** Values of secret settings are never repeated in an error. */
+  secret?: true
+  parse: (text: string) => T | undefined
+}
+
+const definitions = {
+  databaseUrl: define({
+    name: 'DATABASE_URL',
+    meaning: 'The PostgreSQL database. Without it, Posthorn runs one of its own in the data folder.',
+    expected: 'a URL that starts with postgres:// or postgresql://',
+    secret: true,
+    parse: parseUrlOf('postgres:', 'postgresql:'),
+  }),
+  redisUrl: define({
+    name: 'REDIS_URL',
+    meaning: 'The Redis that holds the queue; needs DATABASE_URL. Without it, the queue is in PostgreSQL.',
+    expected: 'a URL that starts with redis:// or rediss://',
+    secret: true,
+    parse: parseUrlOf('redis:', 'rediss:'),
+  }),
+  port: define({
+    name: 'POSTHORN_PORT',
+    meaning: 'The port that the API listens on; 0 takes any free one.',
+    default: '7676',
+    expected: 'a whole number from 0 to 65535',
+    parse: parseWhole(0, 65_535),
+  }),
+  host: define({
+    name: 'POSTHORN_HOST',
+    meaning: 'The address that the API listens on; `0.0.0.0` or `::` for all.',
+    default: '127.0.0.1',
+    expected: 'a host name or an IP address, without a port',
+    parse: (text) => (isIP(text) !== 0 || /^[A-Za-z0-9.-]{1,253}$/.test(text) ? text : undefined),
+  }),
+  apiKey: define({
+    name: 'POSTHORN_API_KEY',
+    meaning: 'The root API key. In embedded mode one is made and printed at the first start.',
+    expected: 'at least 16 visible ASCII characters',
+    secret: true,
+    parse: (text) => (/^[\x21-\x7e]{16,512}$/.test(text) ? text : undefined),
+  }),
+  masterKey: define({
+    name: 'POSTHORN_MASTER_KEY',
+    meaning:
+      'Encrypts signing secrets at rest: 32 bytes in base64, as `openssl rand -base64 32` makes them. ' +
+      'In embedded mode one is made in the data folder.',
+    expected: '32 bytes in base64 (make some with: openssl rand -base64 32)',
+    secret: true,
+    parse: (text) =>
+      /^[A-Za-z0-9+/_-]{43}=?$/.test(text) && Buffer.from(text, 'base64').length === 32 ? text : undefined,
+  }),
+  egressAllow: define({
+    name: 'POSTHORN_EGRESS_ALLOW',
+    meaning:
+      'CIDRs, separated by commas, that deliveries may reach although they are not public, ' +
+      'such as `127.0.0.0/8,::1/128` for development.',
+    expected: 'CIDRs separated by commas, such as 127.0.0.0/8,::1/128',
+    parse: parseCidrs,
+  }),
+  dataDir: define({
+    name: 'POSTHORN_DATA_DIR',
+    meaning: 'The folder for the embedded database and the keys made at the first start.',
+    default: '.posthorn',
+    expected: 'the path of a folder',
+    parse: (text) => (text.includes('\0') ? undefined : text),
+  }),
+  logLevel: define({
+    name: 'POSTHORN_LOG_LEVEL',
+    meaning: `The least severe level that is logged: ${logLevels.map((level) => `\`${level}\``).join(', ')}.`,
+    default: 'info',
+    expected: `one of ${logLevels.join(', ')}`,
+    parse: (text) => logLevels.find((level) => level === text),
+  }),
+  payloadBytesMax: define({
+    name: 'POSTHORN_PAYLOAD_MAX',
+    meaning: 'The largest body of a request to the API, in bytes.',
+    default: '262144',
+    expected: 'a whole number of bytes from 1024 to 16777216',
+    parse: parseWhole(1_024, 16_777_216),
+  }),
+  workerConcurrency: define({
+    name: 'POSTHORN_WORKER_CONCURRENCY',
+    meaning: 'Attempts in flight at once in one worker process.',
+    default: '256',
+    expected: 'a whole number from 1 to 10000',
+    parse: parseWhole(1, 10_000),
+  }),
+  endpointConcurrency: define({
+    name: 'POSTHORN_ENDPOINT_CONCURRENCY',
+    meaning: 'Attempts in flight at once to one endpoint.',
+    default: '10',
+    expected: 'a whole number from 1 to 1000',
+    parse: parseWhole(1, 1_000),
+  }),
+  leaseMs: define({
+    name: 'POSTHORN_LEASE',
+    meaning:
+      'How long a worker may hold a delivery before another may take it; longer than the attempt timeout.',
+    default: '60s',
+    expected: 'a duration from 1s to 1h, such as 60s',
+    parse: parseDurationWithin(1_000, 3_600_000),
+  }),
+  attemptTimeoutMs: define({
+    name: 'POSTHORN_ATTEMPT_TIMEOUT',
+    meaning: 'One deadline over a whole attempt: lookup, connect, headers and body.',
+    default: '15s',
+    expected: 'a duration from 10ms to 10m, such as 15s',
+    parse: parseDurationWithin(10, 600_000),
+  }),
+  connectTimeoutMs: define({
+    name: 'POSTHORN_CONNECT_TIMEOUT',
+    meaning: 'The part of an attempt that lookup, connect and TLS may take together.',
+    default: '5s',
+    expected: 'a duration from 10ms to 10m, such as 5s',
+    parse: parseDurationWithin(10, 600_000),
+  }),
+  retryDelaysMs: define({
+    name: 'POSTHORN_RETRY_DELAYS',
+    meaning: 'The wait after each failed attempt. One more attempt than waits, then the delivery is dead.',
+    default: '5s,5m,30m,2h,5h,10h,14h,20h,24h',
+    expected: '1 to 50 durations of at most 30d, separated by commas, such as 5s,5m,2h',
+    parse: parseDelays,
+  }),
+}
+
+function define<T, D extends Definition<T>>(definition: D & Definition<T>): D & Definition<T> {
+  return definition
+}
+
+/** `POSTHORN_TEST_…` configures the test run, never the program. */
+function refuseUnknown(env: Record<string, string | undefined>): void {
+  const known = Object.values(definitions).map((definition) => definition.name as string)
+  for (const name of Object.keys(env)) {
+    if (!name.startsWith('POSTHORN_') || name.startsWith('POSTHORN_TEST_') || known.includes(name)) continue
+    // Compared without the prefix that they share, which would make all of them look near.
+    const short = (other: string) => other.replace('POSTHORN_', '')
+    const nearest = nearestName(short(name), known.map(short))
+    const hint = known.find((other) => short(other) === nearest)
+    throw new SettingsError(
+      name,
+      `${name} is not a setting of Posthorn${hint === undefined ? '' : `; did you mean ${hint}?`}`,
+    )
+  }
+}
+
+function read<T>(env: Record<string, string | undefined>, definition: Definition<T>): T | undefined {
+  const text = env[definition.name]?.trim()
+  if (text === undefined || text === '') return undefined
+  const value = definition.parse(text)
+  if (value !== undefined) return value
+  const shown = definition.secret === true ? 'cannot be used' : `is ${JSON.stringify(text.slice(0, 100))}`
+  throw new SettingsError(definition.name, `${definition.name} ${shown}: it must be ${definition.expected}`)
+}
+
+function readOrDefault<T>(
+  env: Record<string, string | undefined>,
+  definition: Definition<T> & { default: string },
+): T {
+  return read(env, definition) ?? definition.parse(definition.default)!
+}
+
+function parseUrlOf(...protocols: string[]): (text: string) => string | undefined {
+  return (text) => {
+    const url = URL.parse(text)
+    return url !== null && protocols.includes(url.protocol) ? text : undefined
+  }
+}
+
+function parseWhole(min: number, max: number): (text: string) => number | undefined {
+  return (text) => {
+    const value = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN
+    return value >= min && value <= max ? value : undefined
+  }
+}
+
+function parseDurationWithin(minMs: number, maxMs: number): (text: string) => number | undefined {
+  return (text) => {
+    const durationMs = parseDuration(text)
+    return durationMs !== undefined && durationMs >= minMs && durationMs <= maxMs ? durationMs : undefined
+  }
+}
+
+function parseDelays(text: string): number[] | undefined {
+  const delays = text.split(',').map((part) => parseDurationWithin(0, 30 * 86_400_000)(part.trim()))
+  return delays.length <= 50 && delays.every((delay) => delay !== undefined) ? delays : undefined
+}
+
+function parseCidrs(text: string): string[] | undefined {
+  const cidrs = text.split(',').map((part) => part.trim())
+  return cidrs.every(isCidr) ? cidrs : undefined
+}
+
+function isCidr(text: string): boolean {
+  const [address, bits, ...rest] = text.split('/')
+  if (address === undefined || bits === undefined || rest.length > 0) return false
+  const family = address.includes('%') ? 0 : isIP(address)
+  return family !== 0 && /^\d{1,3}$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128)
+}

@@ -1,0 +1,66 @@
+import closeWithGrace from 'close-with-grace'
+import type { Logger } from './logger.ts'
+
+export interface Shutdown {
+  /**
+   * Registers what to close. The last registered is closed first, as with AsyncDisposableStack: what was
+   * started later uses what was started earlier. May be called at any time, so that a stop in the
+   * middle of a start closes what there is by then.
+   */
+  defer(name: string, close: () => Promise<void> | void): void
+  /** Starts the same shutdown by program; exit code 0. */
+  stop(): void
+  /** Takes the signal handlers away again, and closes nothing. */
+  uninstall(): void
+}
+
+/**
+ * Closes everything in order when the process is told to stop, within `boundMs` in all.
+ *
+ * Exit codes: 0 after a signal, `stop()` or running out of work; 1 after an uncaught error, when a closer
+ * fails, when the bound is over (the log names the closer that hangs) and at a second signal.
+ */
+export function onShutdown(options: { logger: Logger; boundMs: number }): Shutdown {
+  const { logger, boundMs } = options
+  const closers: { name: string; close: () => Promise<void> | void }[] = []
+  let closing: string | undefined
+
+  const handle = closeWithGrace(
+    {
+      delay: boundMs,
+      logger: false,
+      onTimeout: () => logger.fatal({ closing, boundMs }, 'shutdown took too long, exiting'),
+      onSecondSignal: (signal) => logger.error({ signal, closing }, 'second signal, exiting'),
+      onSecondError: (err) => logger.error({ err, closing }, 'error while shutting down, exiting'),
+    },
+    async ({ err, signal }) => {
+      if (err !== undefined) logger.fatal({ err }, 'uncaught error, shutting down')
+      else logger.info({ signal }, 'shutting down')
+      if (!(await closeAll())) throw new Error('a closer failed')
+    },
+  )
+
+  /** True when every closer ended well. One that fails does not keep the others from closing. */
+  async function closeAll(): Promise<boolean> {
+    let allClosed = true
+    for (let closer = closers.pop(); closer !== undefined; closer = closers.pop()) {
+      closing = closer.name
+      try {
+        await closer.close()
+      } catch (err) {
+        allClosed = false
+        logger.error({ err, closing }, 'could not close')
+      }
+    }
+    closing = undefined
+    return allClosed
+  }
+
+  return {
+    defer: (name, close) => {
+      closers.push({ name, close })
+    },
+    stop: () => handle.close(),
+    uninstall: () => handle.uninstall(),
+  }
+}

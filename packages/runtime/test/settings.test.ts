@@ -1,0 +1,155 @@
+import { expect, test } from 'vitest'
+import { describeSettings, parseSettings, SettingsError } from '../src/index.ts'
+
+test('an empty environment runs embedded, with the defaults of the design', () => {
+  const minutesMs = 60_000
+  const hoursMs = 60 * minutesMs
+  expect(parseSettings({})).toEqual({
+    mode: 'embedded',
+    host: '127.0.0.1',
+    port: 7676,
+    egressAllow: [],
+    dataDir: '.posthorn',
+    logLevel: 'info',
+    payloadBytesMax: 262_144,
+    workerConcurrency: 256,
+    endpointConcurrency: 10,
+    leaseMs: 60_000,
+    attemptTimeoutMs: 15_000,
+    connectTimeoutMs: 5_000,
+    retryDelaysMs: [
+      5_000,
+      5 * minutesMs,
+      30 * minutesMs,
+      2 * hoursMs,
+      5 * hoursMs,
+      10 * hoursMs,
+      14 * hoursMs,
+      20 * hoursMs,
+      24 * hoursMs,
+    ],
+  })
+})
+
+test('the URLs alone choose the mode', () => {
+  const databaseUrl = 'postgres://posthorn:pw@db/posthorn'
+  expect(parseSettings({ DATABASE_URL: databaseUrl })).toMatchObject({ mode: 'postgres', databaseUrl })
+  expect(parseSettings({ DATABASE_URL: databaseUrl, REDIS_URL: 'rediss://cache:6380/1' })).toMatchObject({
+    mode: 'redis',
+    redisUrl: 'rediss://cache:6380/1',
+  })
+})
+
+test('empty text counts as not set', () => {
+  expect(parseSettings({ DATABASE_URL: '', REDIS_URL: ' ', POSTHORN_PORT: '' })).toMatchObject({
+    mode: 'embedded',
+    port: 7676,
+  })
+})
+
+test('every value can be set', () => {
+  const masterKey = Buffer.alloc(32, 7).toString('base64')
+  expect(
+    parseSettings({
+      POSTHORN_PORT: '0',
+      POSTHORN_HOST: '::1',
+      POSTHORN_API_KEY: 'a-key-of-some-length',
+      POSTHORN_MASTER_KEY: masterKey,
+      POSTHORN_EGRESS_ALLOW: '127.0.0.0/8, ::1/128',
+      POSTHORN_DATA_DIR: '/var/lib/with space',
+      POSTHORN_LOG_LEVEL: 'debug',
+      POSTHORN_PAYLOAD_MAX: '1048576',
+      POSTHORN_WORKER_CONCURRENCY: '32',
+      POSTHORN_ENDPOINT_CONCURRENCY: '2',
+      POSTHORN_LEASE: '5m',
+      POSTHORN_ATTEMPT_TIMEOUT: '2m',
+      POSTHORN_CONNECT_TIMEOUT: '750ms',
+      POSTHORN_RETRY_DELAYS: '10ms, 1s,0s',
+    }),
+  ).toEqual({
+    mode: 'embedded',
+    port: 0,
+    host: '::1',
+    apiKey: 'a-key-of-some-length',
+    masterKey,
+    egressAllow: ['127.0.0.0/8', '::1/128'],
+    dataDir: '/var/lib/with space',
+    logLevel: 'debug',
+    payloadBytesMax: 1_048_576,
+    workerConcurrency: 32,
+    endpointConcurrency: 2,
+    leaseMs: 300_000,
+    attemptTimeoutMs: 120_000,
+    connectTimeoutMs: 750,
+    retryDelaysMs: [10, 1_000, 0],
+  })
+})
+
+test.each([
+  ['POSTHORN_PORT', '65536'],
+  ['POSTHORN_PORT', '80a'],
+  ['POSTHORN_HOST', 'localhost:7676'],
+  ['POSTHORN_EGRESS_ALLOW', '127.0.0.1'],
+  ['POSTHORN_EGRESS_ALLOW', '127.0.0.0/33'],
+  ['POSTHORN_EGRESS_ALLOW', '0177.0.0.0/8'],
+  ['POSTHORN_EGRESS_ALLOW', '127.0.0.0/8,,::1/128'],
+  ['POSTHORN_EGRESS_ALLOW', 'fe80::%eth0/10'],
+  ['POSTHORN_LOG_LEVEL', 'verbose'],
+  ['POSTHORN_PAYLOAD_MAX', '256KiB'],
+  ['POSTHORN_WORKER_CONCURRENCY', '0'],
+  ['POSTHORN_LEASE', '60'],
+  ['POSTHORN_ATTEMPT_TIMEOUT', '0s'],
+  ['POSTHORN_RETRY_DELAYS', '5s,,5m'],
+  ['POSTHORN_RETRY_DELAYS', '31d'],
+])('%s=%s stops the program with one line that names both', (name, value) => {
+  const error = settingsErrorOf({ [name]: value })
+  expect(error).toMatchObject({ code: 'bad_setting', setting: name })
+  expect(error.message).toContain(`${name} is "${value}": it must be `)
+  expect(error.message).not.toContain('\n')
+})
+
+test.each([
+  ['DATABASE_URL', 'mysql://user:hunter2-canary@db/app'],
+  ['DATABASE_URL', 'hunter2-canary'],
+  ['REDIS_URL', 'http://:hunter2-canary@cache'],
+  ['POSTHORN_API_KEY', 'hunter2-canary'],
+  ['POSTHORN_MASTER_KEY', 'hunter2-canary'],
+])('a bad %s is named without repeating it', (name, value) => {
+  const error = settingsErrorOf({ [name]: value })
+  expect(error.message).toMatch(new RegExp(`^${name} cannot be used: it must be `))
+  expect(error.message).not.toContain('hunter2')
+})
+
+test('Redis without a database is refused', () => {
+  expect(settingsErrorOf({ REDIS_URL: 'redis://127.0.0.1' }).message).toContain('DATABASE_URL')
+})
+
+test('a lease no longer than the attempt timeout is refused', () => {
+  expect(settingsErrorOf({ POSTHORN_LEASE: '15s' }).message).toContain('POSTHORN_ATTEMPT_TIMEOUT (15s)')
+})
+
+test('an unknown setting is refused with the one that was probably meant', () => {
+  expect(settingsErrorOf({ POSTHORN_EGRES_ALOW: 'x' }).message).toBe(
+    'POSTHORN_EGRES_ALOW is not a setting of Posthorn; did you mean POSTHORN_EGRESS_ALLOW?',
+  )
+  expect(settingsErrorOf({ POSTHORN_ZZZ: 'x' }).message).toBe('POSTHORN_ZZZ is not a setting of Posthorn')
+  expect(parseSettings({ POSTHORN_TEST_REDIS: 'required' }).mode).toBe('embedded')
+})
+
+test('the table describes every setting, and setting every default changes nothing', () => {
+  const table = describeSettings()
+  expect(table.every((row) => row.meaning.endsWith('.'))).toBe(true)
+  expect(parseSettings(Object.fromEntries(table.map((row) => [row.name, row.default])))).toEqual(
+    parseSettings({}),
+  )
+})
+
+function settingsErrorOf(env: Record<string, string>): SettingsError {
+  try {
+    parseSettings(env)
+  } catch (error) {
+    expect(error).toBeInstanceOf(SettingsError)
+    return error as SettingsError
+  }
+  throw new Error('the settings were accepted')
+}

@@ -1,0 +1,11 @@
+import { defineConfig } from 'tsdown'
+
+export default defineConfig({
+  entry: ['src/index.ts'],
+  format: ['esm', 'cjs'],
+  platform: 'node',
+  target: 'node20',
+  // TypeScript 7 has no API for the usual declaration plugin; oxc needs none, only isolatedDeclarations.
+  dts: { oxc: true },
+  sourcemap: true,
+})

@@ -1,0 +1,134 @@
+import { lowestId } from './partitions.ts'
+import type { Pool } from './pool.ts'
+
+export type DeliveryState = 'pending' | 'delivered' | 'dead' | 'cancelled' | 'skipped'
+
+export interface DeliveryRecord {
+  id: string
+  state: DeliveryState
+  messageId: string
+  endpointId: string
+  ownerId: string
+  eventType: string
+  /** Attempts that were made and recorded. */
+  attempts: number
+  /** When the next attempt may be made; null once ended. */
+  dueAt: Date | null
+  endedAt: Date | null
+}
+
+const COLUMNS = `d.id, d.state, d.message_id AS "messageId", d.endpoint_id AS "endpointId",
+  d.owner_id AS "ownerId", d.event_type AS "eventType", d.attempts, d.due_at AS "dueAt", d.ended_at AS "endedAt"`
+
+export async function findDelivery(pool: Pool, id: string): Promise<DeliveryRecord | undefined> {
+  const { rows } = await pool.query<DeliveryRecord>({
+    name: 'find-delivery',
+    text: `SELECT ${COLUMNS} FROM deliveries d WHERE d.id = $1`,
+    values: [id],
+  })
+  return rows[0]
+}
+
+export interface DeliveryFilter {
+  ownerId?: string
+  endpointId?: string
+  messageId?: string
+  eventType?: string
+  state?: DeliveryState
+  /** Accepted at or after, and before. */
+  after?: Date
+  before?: Date
+}
+
+/** Newest first. `cursor` is the id of the last delivery that was seen. */
+export async function listDeliveries(
+  pool: Pool,
+  filter: DeliveryFilter,
+  page: { limit: number; cursor?: string },
+): Promise<DeliveryRecord[]> {
+  const conditions: string[] = []
+  const values: unknown[] = []
+  const where = (condition: (parameter: string) => string, value: unknown) => {
+    if (value === undefined) return
+    values.push(value)
+    conditions.push(condition(`$${values.length}`))
+  }
+  // Only the filters that were given: each combination gets a plan of its own, on its own index.
+  where((p) => `d.owner_id = ${p}`, filter.ownerId)
+  where((p) => `d.endpoint_id = ${p}`, filter.endpointId)
+  where((p) => `d.message_id = ${p}`, filter.messageId)
+  where((p) => `d.event_type = ${p}`, filter.eventType)
+  where((p) => `d.state = ${p}`, filter.state)
+  where((p) => `d.id >= ${p}`, filter.after && lowestId(filter.after.getTime()))
+  where((p) => `d.id < ${p}`, filter.before && lowestId(filter.before.getTime()))
+  where((p) => `d.id < ${p}`, page.cursor)
+  values.push(page.limit)
+  const { rows } = await pool.query<DeliveryRecord>({
+    text: `SELECT ${COLUMNS} FROM deliveries d
+      ${conditions.length > 0 ? `WHERE ${conditions.join(' AND ')}` : ''}
+      ORDER BY d.id DESC LIMIT $${values.length}`,
+    values,
+  })
+  return rows
+}
+
+// Keys:    a delivery is in exactly one of deliveries_pending and deliveries_ended
+// Input:   $1 the delivery's id, $2 milliseconds until the sweep looks at it
+// Output:  one row where the delivery is now due: it was pending and nobody holds it, or it had ended
+const RETRY = `
+WITH reopened AS (
+  DELETE FROM deliveries_ended WHERE id = $1 RETURNING *
+), inserted AS (
+  INSERT INTO deliveries_pending (id, state, message_id, endpoint_id, owner_id, event_type, attempts, due_at, wake_at)
+  SELECT id, 'pending', message_id, endpoint_id, owner_id, event_type, attempts,
+    now(), now() + $2::int * interval '1 millisecond'
+  FROM reopened
+  RETURNING id
+), hastened AS (
+  UPDATE deliveries_pending
+  SET due_at = now(), wake_at = now() + $2::int * interval '1 millisecond'
+  WHERE id = $1 AND (lease_until IS NULL OR lease_until <= now())
+  RETURNING id
+)
+SELECT id FROM inserted UNION ALL SELECT id FROM hastened`
+
+/**
+ * Makes a delivery due now, whatever its state; its recorded attempts stay and go on counting.
+ *
+ * @returns false where a worker holds it at this moment: its attempt is under way already
+ */
+export async function makeDue(pool: Pool, id: string, wakeAfterMs: number): Promise<boolean> {
+  const { rowCount } = await pool.query({ name: 'make-due', text: RETRY, values: [id, wakeAfterMs] })
+  return (rowCount ?? 0) > 0
+}
+
+export interface AttemptRecord {
+  id: string
+  number: number
+  startedAt: Date
+  durationMs: number
+  outcome: string
+  status: number | null
+  detail: string | null
+  timings: Record<string, number> | null
+  responseHeaders: [string, string][] | null
+  responseBody: Buffer | null
+  responseBodyTruncated: boolean
+}
+
+/** All attempts of a delivery, first to last. */
+export async function listAttempts(
+  pool: Pool,
+  deliveryId: string,
+  page: { limit: number; cursor?: number },
+): Promise<AttemptRecord[]> {
+  const { rows } = await pool.query<AttemptRecord>({
+    name: 'list-attempts',
+    text: `SELECT id, number, started_at AS "startedAt", duration_ms AS "durationMs", outcome, status, detail,
+        timings, response_headers AS "responseHeaders", response_body AS "responseBody",
+        response_body_truncated AS "responseBodyTruncated"
+      FROM attempts WHERE delivery_id = $1 AND number > $2 ORDER BY number LIMIT $3`,
+    values: [deliveryId, page.cursor ?? 0, page.limit],
+  })
+  return rows
+}

@@ -1,0 +1,50 @@
+import type { Pool } from './pool.ts'
+
+/** What a worker needs of an endpoint to deliver to it. */
+export interface DeliveryTarget {
+  endpointId: string
+  /** As `ClaimedDelivery.endpointVersion`. */
+  version: string
+  ownerId: string
+  url: string
+  headers: Record<string, string>
+  /** Newest first; each signs. */
+  secrets: Buffer[]
+  inFlightMax: number | null
+  attemptTimeoutMs: number | null
+  /** Empty: the platform's. */
+  retryDelaysMs: number[]
+  disabled: boolean
+  deleted: boolean
+}
+
+/** Endpoints by id with their valid secrets. A change of a secret has to touch its endpoint's row: see `version`. */
+export async function loadDeliveryTargets(
+  pool: Pool,
+  endpointIds: readonly string[],
+): Promise<DeliveryTarget[]> {
+  const { rows } = await pool.query<DeliveryTarget>({
+    name: 'load-delivery-targets',
+    text: `SELECT e.id AS "endpointId", e.xmin::text AS version, e.owner_id AS "ownerId", e.url, e.headers,
+        ARRAY (SELECT s.secret FROM endpoint_secrets s
+          WHERE s.endpoint_id = e.id AND (s.expires_at IS NULL OR s.expires_at > now())
+          ORDER BY s.created_at DESC, s.id DESC) AS secrets,
+        e.in_flight_max AS "inFlightMax", e.attempt_timeout_ms AS "attemptTimeoutMs",
+        coalesce(e.retry_delays_ms, '{}') AS "retryDelaysMs",
+        e.disabled_at IS NOT NULL AS disabled, e.deleted_at IS NOT NULL AS deleted
+      FROM endpoints e WHERE e.id = ANY ($1::uuid[])`,
+    values: [endpointIds],
+  })
+  return rows
+}
+
+/** Stops deliveries to an endpoint. Only the first reason is kept. */
+export async function disableEndpoint(pool: Pool, endpointId: string, reason: string): Promise<boolean> {
+  const { rowCount } = await pool.query({
+    name: 'disable-endpoint',
+    text: `UPDATE endpoints SET disabled_at = now(), disabled_reason = $2, updated_at = now()
+      WHERE id = $1 AND disabled_at IS NULL AND deleted_at IS NULL`,
+    values: [endpointId, reason],
+  })
+  return (rowCount ?? 0) > 0
+}

@@ -1,0 +1,34 @@
+import pg from 'pg'
+
+export type Pool = pg.Pool
+
+export interface PoolOptions {
+  /** Connections at most. */
+  max?: number
+  applicationName?: string
+  /** How long a caller waits for a connection before it fails. */
+  connectTimeoutMs?: number
+  /** The server ends a statement that takes longer. */
+  statementTimeoutMs?: number
+}
+
+/**
+ * The one pool of a process: named statements and Prisma share it.
+ * The caller ends it.
+ */
+export function createPool(databaseUrl: string, options: PoolOptions = {}): Pool {
+  const pool = new pg.Pool({
+    connectionString: databaseUrl,
+    max: options.max ?? 10,
+    application_name: options.applicationName ?? 'posthorn',
+    connectionTimeoutMillis: options.connectTimeoutMs ?? 5_000,
+    statement_timeout: options.statementTimeoutMs ?? 30_000,
+    idleTimeoutMillis: 60_000,
+    keepAlive: true,
+    // Compiling a plan costs more than any statement here takes to run.
+    options: '-c jit=off',
+  })
+  // An idle connection that drops is replaced at the next use, which reports what is wrong then.
+  pool.on('error', () => {})
+  return pool
+}

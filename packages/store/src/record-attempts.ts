@@ -1,0 +1,136 @@
+import type { Held } from './claim-deliveries.ts'
+import type { Pool } from './pool.ts'
+
+export type EndState = 'delivered' | 'dead' | 'cancelled' | 'skipped'
+
+/** An attempt that was made, and what becomes of its delivery. */
+export interface AttemptResult {
+  deliveryId: string
+  claim: string
+  /** From 1. */
+  number: number
+  /** UUIDv7. */
+  attemptId: string
+  startedAt: Date
+  durationMs: number
+  /** `delivered`, `rejected` (an answer that is not 2xx), or the code of a failed POST. */
+  outcome: string
+  status?: number
+  detail?: string
+  /** JSON texts. */
+  timings?: string
+  responseHeaders?: string
+  responseBody?: Buffer
+  responseBodyTruncated: boolean
+  /** The delay counts from the commit, by the database's clock. */
+  next: { state: 'pending'; delayMs: number } | { state: EndState }
+}
+
+// Keys:    (delivery_id, number): an attempt is logged once
+// Input:   $1 … $14 one array a column, $15 and $16 offset (from 1; null without a body) and length into $17
+// Output:  the ids of the deliveries whose result was written; the others' claims were lost
+// Fence:   a row is touched only under the claim that the attempt was made under
+//
+// An ended delivery leaves the working set and is inserted into the log in the same statement:
+// it is always in exactly one of the two.
+const RECORD = `
+WITH input AS MATERIALIZED (
+  SELECT * FROM ROWS FROM (
+    unnest($1::uuid[]), unnest($2::uuid[]), unnest($3::int2[]), unnest($4::uuid[]), unnest($5::timestamptz[]),
+    unnest($6::int[]), unnest($7::text[]), unnest($8::int2[]), unnest($9::text[]), unnest($10::json[]),
+    unnest($11::json[]), unnest($12::bool[]), unnest($13::delivery_state[]), unnest($14::bigint[]),
+    unnest($15::int[]), unnest($16::int[])
+  ) AS i (delivery_id, claim, number, id, started_at, duration_ms, outcome, status, detail, timings,
+    headers, truncated, state, delay_ms, start, length)
+), left_pending AS (
+  DELETE FROM deliveries_pending d USING input i
+  WHERE d.id = i.delivery_id AND d.claim = i.claim AND i.state <> 'pending'
+  RETURNING d.id, i.state, d.message_id, d.endpoint_id, d.owner_id, d.event_type, i.number
+), ended AS (
+  INSERT INTO deliveries_ended (id, state, message_id, endpoint_id, owner_id, event_type, attempts, ended_at)
+  SELECT id, state, message_id, endpoint_id, owner_id, event_type, number, now() FROM left_pending
+  RETURNING id
+), retried AS (
+  UPDATE deliveries_pending d
+  SET attempts = i.number, claim = NULL, lease_until = NULL,
+    due_at = now() + i.delay_ms * interval '1 millisecond',
+    wake_at = now() + i.delay_ms * interval '1 millisecond'
+  FROM input i
+  WHERE d.id = i.delivery_id AND d.claim = i.claim AND i.state = 'pending'
+  RETURNING d.id
+), written AS MATERIALIZED (
+  SELECT id FROM ended UNION ALL SELECT id FROM retried
+), logged AS (
+  INSERT INTO attempts (delivery_id, number, id, started_at, duration_ms, outcome, status, detail, timings,
+    response_headers, response_body, response_body_truncated)
+  SELECT i.delivery_id, i.number, i.id, i.started_at, i.duration_ms, i.outcome, i.status, i.detail, i.timings,
+    i.headers, substring($17::bytea FROM i.start FOR i.length), i.truncated
+  FROM input i WHERE i.delivery_id IN (SELECT id FROM written)
+  ON CONFLICT (delivery_id, number) DO NOTHING
+)
+SELECT id FROM written`
+
+/**
+ * Writes attempts and the states that follow from them, in one statement and one commit.
+ *
+ * @returns the ids of the deliveries that were written. One that is missing was claimed by another
+ *   worker since (this one was paused past its lease): its POST was a duplicate, its result is not kept.
+ */
+export async function recordAttempts(pool: Pool, results: readonly AttemptResult[]): Promise<Set<string>> {
+  const bodies: Buffer[] = []
+  const starts: (number | null)[] = []
+  const lengths: (number | null)[] = []
+  let start = 1
+  for (const { responseBody } of results) {
+    starts.push(responseBody ? start : null)
+    lengths.push(responseBody ? responseBody.length : null)
+    if (responseBody) {
+      bodies.push(responseBody)
+      start += responseBody.length
+    }
+  }
+  const column = <T>(of: (result: AttemptResult) => T) => results.map(of)
+  const { rows } = await pool.query<{ id: string }>({
+    name: 'record-attempts',
+    text: RECORD,
+    values: [
+      column((result) => result.deliveryId),
+      column((result) => result.claim),
+      column((result) => result.number),
+      column((result) => result.attemptId),
+      column((result) => result.startedAt.toISOString()),
+      column((result) => Math.round(result.durationMs)),
+      column((result) => result.outcome),
+      column((result) => result.status ?? null),
+      column((result) => result.detail ?? null),
+      column((result) => result.timings ?? null),
+      column((result) => result.responseHeaders ?? null),
+      column((result) => result.responseBodyTruncated),
+      column((result) => result.next.state),
+      column((result) => (result.next.state === 'pending' ? Math.round(result.next.delayMs) : null)),
+      starts,
+      lengths,
+      Buffer.concat(bodies),
+    ],
+  })
+  return new Set(rows.map((row) => row.id))
+}
+
+// Input: $1 delivery ids and $2 their claims, $3 the state
+const END = `
+WITH left_pending AS (
+  DELETE FROM deliveries_pending d USING unnest($1::uuid[], $2::uuid[]) AS held (id, claim)
+  WHERE d.id = held.id AND d.claim = held.claim
+  RETURNING d.*
+)
+INSERT INTO deliveries_ended (id, state, message_id, endpoint_id, owner_id, event_type, attempts, ended_at)
+SELECT id, $3::delivery_state, message_id, endpoint_id, owner_id, event_type, attempts, now() FROM left_pending`
+
+/** Ends claimed deliveries without an attempt: their endpoint was deleted or disabled. */
+export async function endDeliveries(pool: Pool, held: readonly Held[], state: EndState): Promise<void> {
+  await pool.query({
+    name: 'end-deliveries',
+    text: END,
+    values: [held.map(({ id }) => id), held.map(({ claim }) => claim), state],
+  })
+}

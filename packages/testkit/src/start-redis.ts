@@ -1,0 +1,105 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { delimiter, join } from 'node:path'
+import { Redis } from 'ioredis'
+import { freePort } from './free-port.ts'
+import { waitFor } from './wait-for.ts'
+
+export type TestRedis = {
+  url: string
+  port: number
+  /** Ends it with SIGKILL, as a crash would; restart() brings it back with what was on disk. */
+  kill(): Promise<void>
+  /** The same port and the same files. */
+  restart(): Promise<void>
+  /** Ends it and removes its files. */
+  stop(): Promise<void>
+}
+
+const START_MS = 10_000
+
+/**
+ * A Redis server of its own, for tests that FLUSHALL or kill it. It has an append-only file written through
+ * at each command and never evicts, as Posthorn asks of a real one. `settings` are redis.conf directives.
+ */
+export async function startRedis(
+  options: { settings?: Readonly<Record<string, string>> } = {},
+): Promise<TestRedis> {
+  const executable = findRedisServer()
+  if (executable === undefined) throw new Error('startRedis() needs redis-server on PATH')
+  const dir = await mkdtemp(join(tmpdir(), 'posthorn-redis-'))
+  const port = await freePort()
+  const url = `redis://127.0.0.1:${port}`
+  const settings = {
+    ...{ port: String(port), bind: '127.0.0.1', dir, save: '', daemonize: 'no' },
+    ...{ appendonly: 'yes', appendfsync: 'always', 'maxmemory-policy': 'noeviction' },
+    ...options.settings,
+  }
+  const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value])
+
+  let child: ChildProcess | undefined
+  const killAtExit = () => child?.kill('SIGKILL')
+  process.once('exit', killAtExit)
+
+  async function launch(): Promise<void> {
+    let output = ''
+    const launched = spawn(executable as string, args, { stdio: ['ignore', 'pipe', 'pipe'] })
+    child = launched
+    launched.stdout.on('data', (chunk: Buffer) => {
+      output = (output + chunk.toString()).slice(-4096)
+    })
+    await waitFor(() => answersPing(url), {
+      timeoutMs: START_MS,
+      message: () => `redis-server did not answer on port ${port}. It said:\n${output}`,
+      failEarly: () => (launched.exitCode === null ? undefined : `redis-server ended. It said:\n${output}`),
+    })
+  }
+
+  async function end(signal: NodeJS.Signals): Promise<void> {
+    const ending = child
+    child = undefined
+    if (ending === undefined || ending.exitCode !== null || ending.signalCode !== null) return
+    const exited = new Promise((resolve) => ending.once('exit', resolve))
+    ending.kill(signal)
+    await exited
+  }
+
+  await launch()
+  return {
+    url,
+    port,
+    kill: () => end('SIGKILL'),
+    async restart() {
+      await end('SIGTERM')
+      await launch()
+    },
+    async stop() {
+      process.off('exit', killAtExit)
+      await end('SIGKILL')
+      await rm(dir, { recursive: true, force: true })
+    },
+  }
+}
+
+/** The path of redis-server, or undefined when PATH has none. */
+export function findRedisServer(): string | undefined {
+  return (process.env.PATH ?? '')
+    .split(delimiter)
+    .map((dir) => join(dir, 'redis-server'))
+    .find((path) => existsSync(path))
+}
+
+export async function answersPing(url: string): Promise<boolean> {
+  const client = new Redis(url, { lazyConnect: true, retryStrategy: () => null, connectTimeout: 2_000 })
+  client.on('error', () => {})
+  try {
+    await client.connect()
+    return (await client.ping()) === 'PONG'
+  } catch {
+    return false
+  } finally {
+    client.disconnect()
+  }
+}
