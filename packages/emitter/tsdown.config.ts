@@ -10,6 +10,6 @@ export default defineConfig({
   sourcemap: true,
   // Of @posthorn/contracts, which is not published, only the queue's names are used: they are built in, and
   // its schemas are left out.
-  deps: { alwaysBundle: ['@posthorn/contracts'], onlyBundle: ['@posthorn/contracts'] },
+  deps: { alwaysBundle: ['@posthorn/contracts'], onlyBundle: [] },
   treeshake: { moduleSideEffects: false },
 })

@@ -1,1 +1,3 @@
-export {}
+export type { Api, ApiContext, ApiSettings } from './api.ts'
+export { buildApp } from './app.ts'
+export { type RunningApi, startApi } from './server.ts'

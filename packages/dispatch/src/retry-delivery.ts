@@ -1,32 +1,38 @@
 import type { DeliveryQueue } from '@posthorn/queue'
 import type { Logger } from '@posthorn/runtime'
-import { findDelivery, loadDeliveryTargets, makeDue, type Pool } from '@posthorn/store'
+import { type DeliveryRecord, findDelivery, loadDeliveryTargets, makeDue, type Pool } from '@posthorn/store'
 import { UNCLAIMED_GRACE_MS } from './sweep.ts'
 
 export type RetryDeliveryResult =
-  | { kind: 'due' }
-  | { kind: 'not-found' }
+  | { kind: 'due'; delivery: DeliveryRecord }
+  | { kind: 'unknown' }
   | { kind: 'endpoint-deleted' }
-  | { kind: 'endpoint-disabled' }
-  /** A worker holds it at this moment. */
+  | { kind: 'endpoint-disabled'; endpointId: string; ownerId: string }
+  /** A worker holds the delivery at this moment. */
   | { kind: 'attempt-under-way' }
 
 /**
- * Makes a delivery due now, whatever its state: the next attempt is made at once, and counts on from
- * those that were recorded.
+ * Sends a delivery again at once, whatever became of it: its next attempt is due now. Its recorded
+ * attempts stay and go on counting.
  *
- * @param id delivery id (UUID)
+ * @param id UUID of the delivery
  */
 export async function retryDelivery(
-  { pool, queue, logger }: { pool: Pool; queue: DeliveryQueue; logger: Logger },
+  { pool, queue, logger }: { pool: Pool; queue: Pick<DeliveryQueue, 'enqueue'>; logger: Logger },
   id: string,
 ): Promise<RetryDeliveryResult> {
-  const delivery = await findDelivery(pool, id)
-  if (delivery === undefined) return { kind: 'not-found' }
-  const [target] = await loadDeliveryTargets(pool, [delivery.endpointId])
+  const before = await findDelivery(pool, id)
+  if (before === undefined) return { kind: 'unknown' }
+  const [target] = await loadDeliveryTargets(pool, [before.endpointId])
   if (target === undefined || target.deleted) return { kind: 'endpoint-deleted' }
-  if (target.disabled) return { kind: 'endpoint-disabled' }
+  if (target.disabled) {
+    return { kind: 'endpoint-disabled', endpointId: before.endpointId, ownerId: before.ownerId }
+  }
   if (!(await makeDue(pool, id, UNCLAIMED_GRACE_MS))) return { kind: 'attempt-under-way' }
-  queue.enqueue([id]).catch((error: unknown) => logger.warn({ err: error }, 'delivery.enqueue_failed'))
-  return { kind: 'due' }
+  const delivery = await findDelivery(pool, id)
+  // A job is a hint. Where it cannot be added, the sweep finds the delivery in the database.
+  queue.enqueue([id]).catch((error: unknown) => {
+    logger.warn({ err: error, delivery: id }, 'delivery.enqueue_failed')
+  })
+  return delivery === undefined ? { kind: 'unknown' } : { kind: 'due', delivery }
 }

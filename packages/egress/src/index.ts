@@ -2,4 +2,5 @@ export { type AddressRule, type AddressVerdict, createAddressRule } from './addr
 export type { Lookup } from './connector.ts'
 export type { PostFailureCode, PostOutcome, PostTimings } from './outcome.ts'
 export { type CreatePostOptions, createPost, type Post, type PostRequest } from './post.ts'
+export { type VetHeaderCode, type VetHeaderResult, vetHeader } from './vet-header.ts'
 export { type VetUrlCode, type VetUrlResult, vetUrl } from './vet-url.ts'

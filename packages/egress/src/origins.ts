@@ -3,7 +3,7 @@ import type { Pool } from 'undici'
 /** The connections to one origin (scheme, host and port). */
 export interface Origin {
   pool: Pool
-  /** Requests not settled yet. Counted by who sends them. */
+  /** Requests not settled yet. Counted by who sends them, in the tick in which undici tells. */
   inFlight: number
   usedSinceSweep: boolean
 }
@@ -39,11 +39,9 @@ export function createOrigins(options: {
     }
     if (origins.size >= originsMax) evictOne()
     const origin: Origin = { pool: createPool(name), inFlight: 0, usedSinceSweep: false }
-    // A turn later, when whoever waited for this connection has been told and has counted itself out.
+    // By then, whoever waited for the connection has been told and has counted itself out.
     const dropIfUnused = () => {
-      setImmediate(() => {
-        if (origin.inFlight === 0 && origin.pool.stats.connected === 0) drop(name, origin)
-      })
+      if (origin.inFlight === 0 && origin.pool.stats.connected === 0) drop(name, origin)
     }
     origin.pool.on('disconnect', dropIfUnused).on('connectionError', dropIfUnused)
     origins.set(name, origin)

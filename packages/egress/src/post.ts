@@ -5,6 +5,7 @@ import { type ConnectTimings, createConnector, type Lookup } from './connector.t
 import { Exchange } from './exchange.ts'
 import { createOrigins } from './origins.ts'
 import type { PostOutcome } from './outcome.ts'
+import { isFramingHeader } from './vet-header.ts'
 
 export interface CreatePostOptions {
   /** Which addresses may be reached. */
@@ -164,27 +165,13 @@ export function createPost(options: CreatePostOptions): Post {
   }
 }
 
-/** Headers that frame the message or the connection: set by us alone, whatever an endpoint asks for. */
-const framingHeaders = new Set([
-  'accept-encoding',
-  'connection',
-  'content-length',
-  'expect',
-  'host',
-  'keep-alive',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-])
-
 /** Names and values in turn, as undici takes them fastest. */
 function flatHeaders(headers: Record<string, string>, userAgent: string): string[] {
   const flat = ['accept', '*/*', 'accept-encoding', 'identity']
   let hasUserAgent = false
   for (const name of Object.keys(headers)) {
     const lowerName = name.toLowerCase()
-    if (framingHeaders.has(lowerName) || lowerName.startsWith('proxy-')) continue
+    if (isFramingHeader(lowerName)) continue
     if (lowerName === 'user-agent') hasUserAgent = true
     flat.push(name, headers[name]!)
   }

@@ -18,8 +18,6 @@ export function runAs(
         cwd: options.cwd,
         env: serverEnvironment(),
         stdio: ['ignore', 'pipe', 'pipe'],
-        timeout: options.timeoutMs,
-        killSignal: 'SIGKILL',
         windowsHide: true,
         // Its own process group: Ctrl-C in a terminal must not reach it.
         detached: process.platform !== 'win32',
@@ -29,6 +27,8 @@ export function runAs(
       reject(asPrivilegeError(error, user))
       return
     }
+    // Not spawn's own timeout: its timer outlives a spawn that failed, and keeps the program from ending.
+    const timer = setTimeout(() => child.kill('SIGKILL'), options.timeoutMs)
     let output = ''
     const collect = (chunk: Buffer) => {
       output = (output + chunk.toString('utf8')).slice(-8192)
@@ -36,10 +36,14 @@ export function runAs(
     child.stdout?.on('data', collect)
     child.stderr?.on('data', collect)
     child.once('error', (error: NodeJS.ErrnoException) => {
+      clearTimeout(timer)
       if (error.code === 'EACCES' || error.code === 'ENOENT') resolve({ kind: 'unreachable' })
       else reject(asPrivilegeError(error, user))
     })
-    child.once('close', (code) => resolve({ kind: 'exited', code, output }))
+    child.once('close', (code) => {
+      clearTimeout(timer)
+      resolve({ kind: 'exited', code, output })
+    })
   })
 }
 

@@ -15,7 +15,6 @@ try {
     onProgress: (progress) => say({ progress }),
   })
   const { url, pid, started, port, dataDir: clusterDir } = server
-  say({ ready: true, url, pid, started, port, clusterDir })
   const keepAlive = setInterval(() => {}, 60_000)
 
   process.once('SIGINT', async () => {
@@ -28,6 +27,7 @@ try {
     clearInterval(keepAlive)
   })
   process.once('SIGUSR2', () => process.exit(3))
+  say({ ready: true, url, pid, started, port, clusterDir })
 } catch (error) {
   if (!(error instanceof EmbeddedPostgresError)) throw error
   say({ failed: error.code, message: error.message })

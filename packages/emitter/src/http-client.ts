@@ -12,7 +12,7 @@ export interface HttpAnswer {
   readonly text: string
 }
 
-export interface HttpFailure {
+interface HttpFailure {
   readonly kind: 'failed'
   readonly code: 'network_error' | 'timeout' | 'unexpected_response'
   readonly reason: string

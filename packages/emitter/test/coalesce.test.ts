@@ -142,7 +142,8 @@ describe('in a batch', () => {
 
   test('an answer of another length is not taken for an acceptance', async () => {
     api.interfere(({ messages }, response) => {
-      if (messages.length > 1) response.writeHead(200).end('{"data":[]}')
+      const data = messages.slice(1).map((message) => ({ status: 202, message }))
+      if (messages.length > 1) response.writeHead(200).end(JSON.stringify({ data }))
     })
     const results = await Promise.allSettled(emitMany(8))
     expect(results.slice(4).map((result) => result.status)).toEqual(Array(4).fill('rejected'))

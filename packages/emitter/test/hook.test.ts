@@ -125,7 +125,7 @@ describe('when the function ran but its event could not be emitted', () => {
     const send = posthorn.hook('refused.type', {
       owner: 'acme',
       onEmitError: async (error, context) => {
-        await Promise.resolve()
+        await new Promise(setImmediate)
         seen.push({ error, context })
       },
     })((orderNum: string) => ({ order_num: orderNum }))

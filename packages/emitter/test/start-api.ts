@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 
-export interface ApiRequest {
+interface ApiRequest {
   readonly path: string
   readonly headers: IncomingMessage['headers']
   /** Messages in the request: one for /v1/messages. */
@@ -9,7 +9,7 @@ export interface ApiRequest {
   readonly body: string
 }
 
-export interface ApiMessage {
+interface ApiMessage {
   readonly id: string
   readonly owner: string
   readonly type: string
@@ -18,7 +18,7 @@ export interface ApiMessage {
 }
 
 /** What a test wants to happen to a request; undefined lets the API answer as it does. */
-export type Interference = (request: ApiRequest, response: ServerResponse, socket: Socket) => unknown
+type Interference = (request: ApiRequest, response: ServerResponse, socket: Socket) => unknown
 
 export interface TestApi {
   readonly url: string

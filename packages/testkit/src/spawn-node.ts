@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process'
+import { endWithParent } from './end-with-parent.ts'
 
 export type SpawnNodeOptions = {
   /** Added to this process's environment; undefined takes a variable away. */
@@ -46,12 +47,11 @@ export function spawnNode(script: string, args: string[] = [], options: SpawnNod
     })
   }
 
-  const killAtExit = () => child.kill('SIGKILL')
-  process.once('exit', killAtExit)
+  const callOffGuard = child.pid === undefined ? () => {} : endWithParent(child.pid, 'KILL')
   const exited = new Promise<{ code: number | null; signal: NodeJS.Signals | null }>((resolve, reject) => {
     child.once('error', reject)
     child.once('close', (code, signal) => {
-      process.off('exit', killAtExit)
+      callOffGuard()
       resolve({ code, signal })
       for (const listener of listeners) listener()
     })

@@ -2,6 +2,7 @@ import { chmod, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { startEmbeddedPostgres } from '@posthorn/embedded'
+import { endWithParent } from './end-with-parent.ts'
 
 export type TestPostgres = { url: string; pid: number; dataDir: string; stop(): Promise<void> }
 
@@ -22,12 +23,14 @@ export async function startPostgres(
       ...options.settings,
     },
   })
+  const callOffGuard = endWithParent(server.pid, 'INT')
   return {
     url: server.url,
     pid: server.pid,
     dataDir: server.dataDir,
     async stop() {
       await server.stop()
+      callOffGuard()
       await rm(dir, { recursive: true, force: true })
     },
   }

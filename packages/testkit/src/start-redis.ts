@@ -4,6 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { Redis } from 'ioredis'
+import { endWithParent } from './end-with-parent.ts'
 import { freePort } from './free-port.ts'
 import { waitFor } from './wait-for.ts'
 
@@ -40,16 +41,19 @@ export async function startRedis(
   const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value])
 
   let child: ChildProcess | undefined
-  const killAtExit = () => child?.kill('SIGKILL')
-  process.once('exit', killAtExit)
+  let callOffGuard = () => {}
 
   async function launch(): Promise<void> {
     let output = ''
     const launched = spawn(executable as string, args, { stdio: ['ignore', 'pipe', 'pipe'] })
     child = launched
-    launched.stdout.on('data', (chunk: Buffer) => {
-      output = (output + chunk.toString()).slice(-4096)
-    })
+    for (const stream of [launched.stdout, launched.stderr]) {
+      stream.on('data', (chunk: Buffer) => {
+        output = (output + chunk.toString()).slice(-4096)
+      })
+    }
+    await new Promise((resolve, reject) => launched.once('spawn', resolve).once('error', reject))
+    callOffGuard = endWithParent(launched.pid as number, 'KILL')
     await waitFor(() => answersPing(url), {
       timeoutMs: START_MS,
       message: () => `redis-server did not answer on port ${port}. It said:\n${output}`,
@@ -64,9 +68,16 @@ export async function startRedis(
     const exited = new Promise((resolve) => ending.once('exit', resolve))
     ending.kill(signal)
     await exited
+    callOffGuard()
   }
 
-  await launch()
+  try {
+    await launch()
+  } catch (error) {
+    await end('SIGKILL')
+    await rm(dir, { recursive: true, force: true })
+    throw error
+  }
   return {
     url,
     port,
@@ -76,7 +87,6 @@ export async function startRedis(
       await launch()
     },
     async stop() {
-      process.off('exit', killAtExit)
       await end('SIGKILL')
       await rm(dir, { recursive: true, force: true })
     },

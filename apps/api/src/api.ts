@@ -1,0 +1,33 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+import type { Accept } from '@posthorn/dispatch'
+import type { VetUrlResult } from '@posthorn/egress'
+import type { DeliveryQueue } from '@posthorn/queue'
+import type { Logger, Settings } from '@posthorn/runtime'
+import type { Store } from '@posthorn/store'
+import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from 'fastify'
+
+/** A Fastify whose handlers are typed by their TypeBox schemas. */
+export type Api = FastifyInstance<
+  RawServerDefault,
+  IncomingMessage,
+  ServerResponse,
+  FastifyBaseLogger,
+  TypeBoxTypeProvider
+>
+
+/** What the API works with. Whoever made it closes it, after the API. */
+export interface ApiContext {
+  store: Store
+  accept: Pick<Accept, 'accept'>
+  queue: Pick<DeliveryQueue, 'enqueue' | 'waiting'>
+  /** Judges the URL of an endpoint. */
+  vetUrl: (url: string) => VetUrlResult
+  settings: ApiSettings
+  logger: Logger
+  /** Of the program, for the OpenAPI document. */
+  version?: string
+}
+
+/** `apiKey`, the root key, is optional: keys in the database work without it. */
+export type ApiSettings = Pick<Settings, 'payloadBytesMax' | 'leaseMs'> & { apiKey?: string | undefined }

@@ -1,0 +1,297 @@
+import {
+  AcceptedMessage,
+  BATCH_MESSAGES_MAX,
+  decodeId,
+  EventTypeName,
+  encodeId,
+  GivenTime,
+  isIdempotencyKey,
+  LIST_LIMIT_DEFAULT,
+  List,
+  Message,
+  MessageBatch,
+  MessageBatchResults,
+  MessageWithPayload,
+  NewMessage,
+  type Problem,
+  pageMembers,
+  Reference,
+  uuidTimeMs,
+} from '@posthorn/contracts'
+import type { AcceptResult, EmittedEvent } from '@posthorn/dispatch'
+import { findMessage, listMessages, type MessageRecord } from '@posthorn/store'
+import { Type } from 'typebox'
+import type { Api, ApiContext } from '../api.ts'
+import { decodeCursor, pageOf } from '../cursor.ts'
+import { createEventTypeHint } from '../event-type-hint.ts'
+import { givenTime } from '../given-times.ts'
+import { faultProblem } from '../json-body.ts'
+import type { FoundData } from '../json-members.ts'
+import { ProblemError, problemOf } from '../problem-details.ts'
+import { bearer, bodyProblems, problemResponses } from '../route-schema.ts'
+import { compileValidate } from '../validation.ts'
+import { ownerFilter } from './filters.ts'
+
+const tags = ['Messages']
+
+const BATCH_BYTES_MAX = 4 * 1024 * 1024
+
+const emitProblems = [
+  ...bodyProblems,
+  'invalid_event_type',
+  'unknown_event_type',
+  'unknown_owner',
+  'invalid_idempotency_key',
+  'idempotency_conflict',
+  'id_out_of_range',
+] as const
+
+const ListQuery = Type.Object(
+  {
+    ...pageMembers,
+    owner: Type.Optional(Reference('Only of this owner: id or uid.')),
+    eventType: Type.Optional(EventTypeName),
+    after: Type.Optional(GivenTime('Only those accepted then or later.')),
+    before: Type.Optional(GivenTime('Only those accepted earlier.')),
+  },
+  { additionalProperties: false },
+)
+
+/** Events as they were emitted, one owner each. */
+export function registerMessages(app: Api, context: ApiContext): void {
+  const { store, accept, settings } = context
+  const validateItem = compileValidate(NewMessage)
+
+  app.post(
+    '/messages',
+    {
+      bodyLimit: settings.payloadBytesMax,
+      config: { members: 'data', emitters: true },
+      schema: {
+        summary: 'Emit an event',
+        description:
+          'Answered once it is durable, with its deliveries. Emitting again under the same id, or the same Idempotency-Key header, gives the same message and the same answer.',
+        operationId: 'emitMessage',
+        tags,
+        security: bearer,
+        headers: Type.Object({
+          'idempotency-key': Type.Optional(
+            Type.String({ description: 'Your own key for the event; 1 to 255 visible ASCII characters.' }),
+          ),
+        }),
+        body: NewMessage,
+        response: { 202: AcceptedMessage, ...problemResponses(...emitProblems) },
+      },
+    },
+    async (request, reply) => {
+      const key = idempotencyKey(request.headers['idempotency-key'], request.body)
+      const event = toEvent(request.body, request.jsonMembers!)
+      if (key !== undefined) event.idempotencyKey = key
+      const result = await accept.accept(event)
+      if (result.kind !== 'accepted') {
+        const problem = refusal(result, event, await hintFor(context, [result]))
+        throw new ProblemError(problem.code as Parameters<typeof problemOf>[0], problem.detail)
+      }
+      if (result.again) reply.header('idempotent-replayed', 'true')
+      return reply.code(202).send(toAccepted(result))
+    },
+  )
+
+  app.post(
+    '/messages/batch',
+    {
+      bodyLimit: Math.max(BATCH_BYTES_MAX, settings.payloadBytesMax + 64 * 1024),
+      config: { members: 'messages[].data', emitters: true },
+      schema: {
+        summary: `Emit up to ${BATCH_MESSAGES_MAX} events`,
+        description:
+          'Each has its own result, in their order: one that is refused does not keep the others from being accepted. Give each an id, and the request can be repeated.',
+        operationId: 'emitMessages',
+        tags,
+        security: bearer,
+        body: MessageBatch,
+        response: { 200: MessageBatchResults, ...problemResponses(...bodyProblems) },
+      },
+    },
+    async ({ body, jsonMembers, headers }) => {
+      if (headers['idempotency-key'] !== undefined) {
+        throw new ProblemError(
+          'invalid_idempotency_key',
+          'A batch takes no Idempotency-Key header. Give each message its own id instead.',
+        )
+      }
+      const emitted = body.messages.map((message, at) => readItem(message, jsonMembers?.messages?.[at] ?? {}))
+      // All at once: they share a commit. Where the database cannot be asked, the whole batch is answered so.
+      const results = await Promise.all(
+        emitted.map((item) => (item.event ? accept.accept(item.event) : undefined)),
+      )
+      const explain = await hintFor(context, results)
+      return {
+        data: results.map((result, at) => {
+          const { event, problem } = emitted[at]!
+          if (result?.kind === 'accepted') return { status: 202, message: toAccepted(result) }
+          const error = problem ?? refusal(result!, event!, explain)
+          return { status: error.status, error }
+        }),
+      }
+    },
+  )
+
+  app.get(
+    '/messages',
+    {
+      schema: {
+        summary: 'List messages, newest first, without their payloads',
+        operationId: 'listMessages',
+        tags,
+        security: bearer,
+        querystring: ListQuery,
+        response: {
+          200: List(Message),
+          ...problemResponses('invalid_cursor', 'validation_failed', 'unknown_field', 'unknown_owner'),
+        },
+      },
+    },
+    async ({ query: { limit = LIST_LIMIT_DEFAULT, cursor, ...filters } }) => {
+      const list = 'messages'
+      const position = cursor === undefined ? undefined : decodeCursor(list, filters, cursor)
+      const ownerId = await ownerFilter(store.prisma, filters.owner)
+      const found = await listMessages(
+        store.pool,
+        {
+          ...(ownerId !== undefined && { ownerId }),
+          ...(filters.eventType !== undefined && { eventType: filters.eventType }),
+          ...(filters.after !== undefined && { after: givenTime(filters.after, '/after') }),
+          ...(filters.before !== undefined && { before: givenTime(filters.before, '/before') }),
+        },
+        { limit: limit + 1, ...(position !== undefined && { cursor: position }) },
+      )
+      const page = pageOf(found, limit, list, filters, ({ id }) => id)
+      return { data: page.items.map(toMessage), next: page.next }
+    },
+  )
+
+  app.get(
+    '/messages/:message',
+    {
+      schema: {
+        summary: 'Get a message with its payload',
+        operationId: 'getMessage',
+        tags,
+        security: bearer,
+        params: Type.Object({ message: Type.String({ description: 'Id of the message.' }) }),
+        response: { 200: MessageWithPayload, ...problemResponses('not_found') },
+      },
+    },
+    async ({ params: { message } }, reply) => {
+      const id = decodeId('msg', message)
+      const found = id === undefined ? undefined : await findMessage(store.pool, id)
+      if (found === undefined) {
+        throw new ProblemError('not_found', 'There is no such message. GET /v1/messages lists them.')
+      }
+      // The payload goes out as it is stored and was sent: parsing it would round its numbers.
+      const head = JSON.stringify(toMessage(found)).slice(0, -1)
+      const body = Buffer.concat([Buffer.from(`${head},"payload":`), found.payload, Buffer.from('}')])
+      return reply.type('application/json; charset=utf-8').send(body as never)
+    },
+  )
+
+  /** An item of a batch as an event, or why it is none. */
+  function readItem(
+    message: unknown,
+    found: FoundData,
+  ): { event: EmittedEvent; problem?: never } | { event?: never; problem: Problem } {
+    try {
+      const invalid = found.fault === undefined ? validateItem(message) : faultProblem(found.fault)
+      if (invalid !== undefined) return { problem: invalid.problem }
+      const event = toEvent(message as NewMessage, found)
+      if (event.data.length > settings.payloadBytesMax) {
+        const detail = `The data may have at most ${settings.payloadBytesMax} bytes. Send less, or a link to it.`
+        return { problem: problemOf('payload_too_large', detail) }
+      }
+      return { event }
+    } catch (error) {
+      if (error instanceof ProblemError) return { problem: error.problem }
+      throw error
+    }
+  }
+}
+
+function toEvent({ owner, type, id, timestamp }: NewMessage, { data }: FoundData): EmittedEvent {
+  return {
+    owner,
+    type,
+    data: data!,
+    ...(id !== undefined && { id }),
+    ...(timestamp !== undefined && { timestamp: givenTime(timestamp, '/timestamp') }),
+  }
+}
+
+function idempotencyKey(header: string | string[] | undefined, { id }: NewMessage): string | undefined {
+  if (header === undefined) return undefined
+  if (id !== undefined) {
+    throw new ProblemError(
+      'invalid_idempotency_key',
+      'The message has both an id and an Idempotency-Key header. Give one of them.',
+    )
+  }
+  if (typeof header === 'string' && isIdempotencyKey(header)) return header
+  throw new ProblemError(
+    'invalid_idempotency_key',
+    'The header Idempotency-Key must be 1 to 255 visible ASCII characters, without spaces.',
+  )
+}
+
+type Refused = Exclude<AcceptResult, { kind: 'accepted' }>
+
+/** The hint is loaded only where an event type was not known. */
+async function hintFor(
+  { store }: ApiContext,
+  results: readonly (AcceptResult | undefined)[],
+): Promise<(unknown: string) => string> {
+  const needed = results.some((result) => result?.kind === 'unknown-event-type')
+  return needed ? await createEventTypeHint(store.pool) : () => ''
+}
+
+function refusal(result: Refused, event: EmittedEvent, explain: (eventType: string) => string): Problem {
+  switch (result.kind) {
+    case 'conflict':
+      return problemOf(
+        'idempotency_conflict',
+        `Under this key another event was emitted as ${encodeId('msg', result.messageId)}. Give each event a key of its own, and the same body when you repeat it.`,
+      )
+    case 'id-out-of-range':
+      return problemOf(
+        'id_out_of_range',
+        'A msg_ id carries its time, which may be at most a day off the clock here. Make the id when you emit, or give an id of your own.',
+      )
+    case 'unknown-owner':
+      return problemOf(
+        'unknown_owner',
+        `There is no owner ${event.owner}. Make it with POST /v1/owners, or check the spelling.`,
+      )
+    case 'unknown-event-type':
+      return problemOf('unknown_event_type', explain(event.type))
+  }
+}
+
+function toAccepted({ message }: Extract<AcceptResult, { kind: 'accepted' }>): AcceptedMessage {
+  return {
+    id: encodeId('msg', message.id),
+    owner: encodeId('own', message.ownerId),
+    type: message.eventType,
+    timestamp: message.timestamp.toISOString(),
+    deliveries: message.deliveries,
+  }
+}
+
+function toMessage(record: MessageRecord): Message {
+  return {
+    id: encodeId('msg', record.id),
+    owner: encodeId('own', record.ownerId),
+    type: record.eventType,
+    timestamp: record.timestamp.toISOString(),
+    deliveries: record.deliveries,
+    createdAt: new Date(uuidTimeMs(record.id) ?? 0).toISOString(),
+  }
+}

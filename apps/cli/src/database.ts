@@ -1,0 +1,71 @@
+import { join } from 'node:path'
+import { startEmbeddedPostgres } from '@posthorn/embedded'
+import { createQueueBackend, type QueueBackend } from '@posthorn/queue'
+import type { Logger, Settings, Shutdown } from '@posthorn/runtime'
+import { createStore, migrate, type Store, waitForDatabase } from '@posthorn/store'
+import { CommandError } from './command-error.ts'
+
+export interface Stores {
+  store: Store
+  backend: QueueBackend
+}
+
+const DATABASE_WAIT_MS = 60_000
+
+/**
+ * Opens the database and the queue that the settings name, or starts the embedded server.
+ * What it opens is closed by `shutdown`.
+ *
+ * @param say one line for the user about what is taking time
+ */
+export async function openStores(
+  context: { settings: Settings; logger: Logger; shutdown: Shutdown; say(line: string): void },
+  options: { applicationName: string },
+): Promise<Stores> {
+  const { settings, logger, shutdown, say } = context
+  const databaseUrl = settings.databaseUrl ?? (await startEmbedded(context))
+  const store = createStore(databaseUrl, { max: 20, applicationName: options.applicationName })
+  shutdown.defer('database', () => store.close())
+  await waitForDatabase(store.pool, {
+    timeoutMs: DATABASE_WAIT_MS,
+    onWait: (reason) => say(`Waiting up to ${DATABASE_WAIT_MS / 1_000} s for the database (${reason}) ...`),
+  })
+  const backend = createQueueBackend(
+    settings.redisUrl === undefined
+      ? { kind: 'postgres', url: databaseUrl }
+      : { kind: 'redis', url: settings.redisUrl },
+    logger,
+  )
+  return { store, backend }
+}
+
+/** Makes tables, partitions and the queue's own tables, or finds them made. */
+export async function prepareStores({ store, backend }: Stores): Promise<string[]> {
+  const applied = await migrate(store.pool)
+  await backend.prepare()
+  return applied
+}
+
+/** `api`, `worker` and `migrate` run beside others of their kind: there is no server to start for them. */
+export function requireDatabaseUrl(settings: Settings): void {
+  if (settings.databaseUrl !== undefined) return
+  throw new CommandError(
+    'DATABASE_URL is not set. Set it to a PostgreSQL 18 database, or run `start`, which brings its own.',
+  )
+}
+
+async function startEmbedded(context: {
+  settings: Settings
+  logger: Logger
+  shutdown: Shutdown
+  say(line: string): void
+}): Promise<string> {
+  const { settings, logger, shutdown, say } = context
+  const postgres = await startEmbeddedPostgres({
+    dataDir: join(settings.dataDir, 'postgres'),
+    logger,
+    onProgress: say,
+  })
+  shutdown.defer('embedded PostgreSQL', () => postgres.stop())
+  return postgres.url
+}

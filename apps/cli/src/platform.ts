@@ -1,0 +1,21 @@
+import { type RunningApi, startApi } from '@posthorn/api'
+import type { Logger, Settings, Shutdown } from '@posthorn/runtime'
+import { startWorker } from '@posthorn/worker'
+import { openStores, prepareStores, type Stores } from './database.ts'
+
+/** Everything in one process: database, migrations, worker and API, closed in the opposite order. */
+export async function startPlatform(context: {
+  settings: Settings
+  logger: Logger
+  shutdown: Shutdown
+  say(line: string): void
+}): Promise<RunningApi & Stores> {
+  const { settings, logger, shutdown } = context
+  const stores = await openStores(context, { applicationName: 'posthorn' })
+  await prepareStores(stores)
+  const worker = startWorker({ ...stores, settings, logger })
+  shutdown.defer('worker', () => worker.close())
+  const api = await startApi({ ...stores, settings, logger })
+  shutdown.defer('API', () => api.close())
+  return { ...api, ...stores }
+}

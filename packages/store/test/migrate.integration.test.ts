@@ -1,0 +1,125 @@
+import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import { createDatabase, spawnNode, type TestDatabase } from '@posthorn/testkit'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { createPool, ensurePartitions, lowestId, migrate, type Pool } from '../src/index.ts'
+
+let database: TestDatabase
+let pool: Pool
+let directory: string
+let migrations: URL
+
+beforeEach(async () => {
+  database = await createDatabase()
+  pool = createPool(database.url)
+  directory = await mkdtemp(join(tmpdir(), 'posthorn-migrations-'))
+  await cp(new URL('../../../prisma/migrations', import.meta.url), directory, { recursive: true })
+  migrations = pathToFileURL(`${directory}/`)
+})
+afterEach(async () => {
+  await pool.end()
+  await database.drop()
+  await rm(directory, { recursive: true })
+})
+
+async function tables(): Promise<string[]> {
+  const { rows } = await pool.query<{ name: string }>(
+    `SELECT relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE n.nspname = 'public' AND relkind IN ('r', 'p') AND NOT relispartition ORDER BY 1`,
+  )
+  return rows.map((row) => row.name)
+}
+
+test('an empty database gets every table and the partitions of the days ahead', async () => {
+  expect(await migrate(pool)).toEqual(['20261121000000_init'])
+  expect(await tables()).toEqual([
+    '_prisma_migrations',
+    'api_keys',
+    'attempts',
+    'deliveries',
+    'endpoint_secrets',
+    'endpoints',
+    'event_types',
+    'idempotency_keys',
+    'messages',
+    'owners',
+  ])
+  const inAWeek = lowestId(Date.now() + 6 * 86_400_000)
+  const { rows } = await pool.query(
+    `INSERT INTO messages (id, owner_id, event_type, "timestamp", deliveries, payload)
+     VALUES ($1, $1, 'a', now(), 0, '') RETURNING tableoid::regclass::text AS partition`,
+    [inAWeek],
+  )
+  expect(rows[0].partition).toMatch(/^messages_\d{8}$/)
+})
+
+test('a second run finds nothing to do', async () => {
+  await migrate(pool)
+  expect(await migrate(pool)).toEqual([])
+})
+
+test('twenty processes that start at once make one database', async () => {
+  const script = fileURLToPath(new URL('./migrate-process.ts', import.meta.url))
+  const processes = Array.from({ length: 20 }, () =>
+    spawnNode(script, [], { env: { DATABASE_URL: database.url } }),
+  )
+  const exits = await Promise.all(processes.map((process) => process.exited))
+  expect(exits.map((exit) => exit.code)).toEqual(Array(20).fill(0))
+  const applied = processes.map((process) => process.stdout()).filter((text) => text.includes('_init'))
+  expect(applied).toHaveLength(1)
+})
+
+test('a migration that was edited after it was applied stops the start and is named', async () => {
+  await migrate(pool, { directory: migrations })
+  await writeFile(new URL('20261121000000_init/migration.sql', migrations), '-- other\n')
+  await expect(migrate(pool, { directory: migrations })).rejects.toMatchObject({
+    code: 'migration_edited',
+    message: expect.stringContaining('20261121000000_init'),
+  })
+})
+
+test('a migration that fails leaves nothing of itself behind and says why', async () => {
+  await migrate(pool, { directory: migrations })
+  const before = await tables()
+  const folder = join(directory, '20261122000000_bad')
+  await cp(join(directory, '20261121000000_init'), folder, { recursive: true })
+  await writeFile(join(folder, 'migration.sql'), 'CREATE TABLE half (id int); CREATE TABLE owners (id int);')
+  await expect(migrate(pool, { directory: migrations })).rejects.toMatchObject({
+    code: 'migration_failed',
+    message: expect.stringContaining('"owners" already exists'),
+  })
+  expect(await tables()).toEqual(before)
+  await writeFile(join(folder, 'migration.sql'), 'CREATE TABLE mended (id int);')
+  expect(await migrate(pool, { directory: migrations })).toEqual(['20261122000000_bad'])
+})
+
+test('a migration that another tool left unfinished stops the start', async () => {
+  await migrate(pool)
+  await pool.query(`UPDATE "_prisma_migrations" SET finished_at = NULL, logs = 'boom'`)
+  await expect(migrate(pool)).rejects.toMatchObject({ code: 'migration_unfinished', message: /boom/ })
+})
+
+test('a database of a newer version is left alone', async () => {
+  await migrate(pool)
+  await pool.query(`UPDATE "_prisma_migrations" SET migration_name = '20990101000000_later'`)
+  await expect(migrate(pool)).rejects.toMatchObject({ code: 'migration_missing' })
+})
+
+test('partitions are made once, also by several programs at the same time', async () => {
+  await migrate(pool)
+  const later = new Date(Date.now() + 30 * 86_400_000)
+  const made = await Promise.all(
+    Array.from({ length: 5 }, async () => {
+      const client = await pool.connect()
+      try {
+        return await ensurePartitions(client, later)
+      } finally {
+        client.release()
+      }
+    }),
+  )
+  expect(made.filter((names) => names.length > 0)).toHaveLength(1)
+  expect(made.flat()).toHaveLength(30)
+})
