@@ -7,6 +7,7 @@ export type ProblemItem = { path: string; message: string }
 /** Thrown by routes, answered by `handleError`. */
 export class ProblemError extends Error {
   override readonly name = 'ProblemError'
+  readonly code: ProblemCode
   readonly problem: Problem
   readonly headers: Readonly<Record<string, string>>
 
@@ -16,12 +17,9 @@ export class ProblemError extends Error {
     more: { errors?: ProblemItem[]; headers?: Record<string, string> } = {},
   ) {
     super(detail)
+    this.code = code
     this.problem = problemOf(code, detail, more.errors)
     this.headers = more.headers ?? {}
-  }
-
-  get code(): string {
-    return this.problem.code
   }
 }
 

@@ -92,37 +92,50 @@ export function adoptPostmaster(pid: number, clusterDir: string): Postmaster {
  */
 export async function stopPostmaster(
   postmaster: Postmaster,
-  options: { nativeDir: string; clusterDir: string },
+  options: { nativeDir: string; clusterDir: string; user: ServerUser | undefined },
 ): Promise<void> {
+  const { nativeDir, clusterDir, user } = options
+  const pgCtl = join(nativeDir, 'bin', 'pg_ctl')
   if (process.platform === 'win32') {
     // Windows has no signals: pg_ctl speaks to the server through a pipe instead.
-    const args = ['stop', '-D', options.clusterDir, '-m', 'fast', '-t', String(FAST_SHUTDOWN_MS / 1000)]
-    await runAs(undefined, join(options.nativeDir, 'bin', 'pg_ctl'), args, {
-      cwd: options.nativeDir,
-      timeoutMs: FAST_SHUTDOWN_MS * 2,
-    })
+    const args = ['stop', '-D', clusterDir, '-m', 'fast', '-t', String(FAST_SHUTDOWN_MS / 1000)]
+    await runAs(undefined, pgCtl, args, { cwd: nativeDir, timeoutMs: FAST_SHUTDOWN_MS * 2 })
   }
   for (const [signal, boundMs] of [
     ['SIGINT', FAST_SHUTDOWN_MS],
     ['SIGQUIT', IMMEDIATE_SHUTDOWN_MS],
     ['SIGKILL', IMMEDIATE_SHUTDOWN_MS],
   ] as const) {
-    if (!postmaster.isRunning()) return
-    signalPostmaster(postmaster, signal)
-    if (await becomesTrue(() => !postmaster.isRunning(), boundMs)) return
+    if (!postmaster.isRunning()) break
+    if (signalPostmaster(postmaster, signal) === 'refused') {
+      // Root without CAP_KILL may not signal the server's user, but may still become it.
+      const args = ['kill', signal.slice('SIG'.length), String(postmaster.pid)]
+      await runAs(user, pgCtl, args, { cwd: nativeDir, timeoutMs: IMMEDIATE_SHUTDOWN_MS })
+    }
+    if (await becomesTrue(() => !postmaster.isRunning(), boundMs)) break
   }
+  // The one that writes the log ends a moment after the others.
+  if (!postmaster.isRunning() && (await becomesTrue(() => !hasProcesses(clusterDir), LEFTOVER_MS))) return
   throw new EmbeddedPostgresError(
     'stop_failed',
-    `The PostgreSQL process ${postmaster.pid} does not end. End it by hand, then start again.`,
+    `The PostgreSQL process ${postmaster.pid} or one of its children does not end. End it by hand, then ` +
+      'start again.',
   )
 }
 
-export function signalPostmaster(postmaster: Postmaster, signal: NodeJS.Signals): void {
-  if (!postmaster.isRunning()) return
+function hasProcesses(clusterDir: string): boolean {
+  return process.platform !== 'win32' && serverProcesses(clusterDir).length > 0
+}
+
+export function signalPostmaster(postmaster: Postmaster, signal: NodeJS.Signals): 'sent' | 'refused' {
   try {
-    process.kill(postmaster.pid, signal)
+    if (postmaster.isRunning()) process.kill(postmaster.pid, signal)
+    return 'sent'
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ESRCH') return 'sent' // it ended meanwhile
+    if (code === 'EPERM') return 'refused'
+    throw error
   }
 }
 
@@ -135,7 +148,7 @@ export async function clearAfterCrash(clusterDir: string): Promise<void> {
   if (process.platform === 'win32') return // PostgreSQL sees to it alone there
   const pidFile = readPidFile(clusterDir)
   if (pidFile === undefined) return
-  if (!(await becomesTrue(() => serverProcesses(clusterDir).length === 0, LEFTOVER_MS))) {
+  if (!(await becomesTrue(() => !hasProcesses(clusterDir), LEFTOVER_MS))) {
     throw new EmbeddedPostgresError(
       'data_dir_in_use',
       `PostgreSQL processes ${serverProcesses(clusterDir).join(', ')} of an earlier server still use ` +

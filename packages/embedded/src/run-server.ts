@@ -88,7 +88,7 @@ export async function runServer(home: Home, options: RunOptions): Promise<Runnin
     address: { port, password: server.password },
     postmaster,
     started,
-    stop: () => stopPostmaster(postmaster, { nativeDir, clusterDir }),
+    stop: () => stopPostmaster(postmaster, server),
   }
 }
 
@@ -119,7 +119,7 @@ type Started = { postmaster: Postmaster; port: number }
  * that does not answer, or is on another port than asked for, is stopped.
  */
 async function takeOver(server: Server, options: RunOptions): Promise<Started | undefined> {
-  const { clusterDir, nativeDir, password } = server
+  const { clusterDir, password } = server
   const pidFile = readPidFile(clusterDir)
   if (pidFile === undefined || !isPostmaster(pidFile.pid, clusterDir)) return undefined
   const { pid, port } = pidFile
@@ -134,7 +134,7 @@ async function takeOver(server: Server, options: RunOptions): Promise<Started | 
       await delay(POLL_MS)
     }
   }
-  await stopPostmaster(orphan, { nativeDir, clusterDir })
+  await stopPostmaster(orphan, server)
   return undefined
 }
 

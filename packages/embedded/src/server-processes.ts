@@ -15,35 +15,49 @@ export function clusterName(clusterDir: string): string {
  * in a container without CAP_SYS_PTRACE.
  */
 export function isPostmaster(pid: number, clusterDir: string): boolean {
-  const command = readCommand(pid)
-  return command?.includes(`\0-D\0${clusterDir}\0`) ?? false
+  return isMainCommand(readCommand(pid), clusterDir)
 }
 
-/** All processes of the server on this cluster, with those that outlive their killed main process. */
+/** All processes of the server on this cluster, with those that outlive their main process. */
 export function serverProcesses(clusterDir: string): number[] {
   const title = `postgres: ${clusterName(clusterDir)}: `
-  return listPids().filter((pid) => {
-    const command = readCommand(pid)
-    return command?.includes(`\0-D\0${clusterDir}\0`) || command?.startsWith(title)
-  })
+  return listCommands()
+    .filter(({ command }) => isMainCommand(command, clusterDir) || command.startsWith(title))
+    .map(({ pid }) => pid)
 }
 
-function listPids(): number[] {
-  const names =
-    process.platform === 'linux'
-      ? readdirSync('/proc')
-      : execFileSync('ps', ['-ax', '-o', 'pid='], { encoding: 'utf8' }).split('\n')
-  return names.map(Number).filter((pid) => Number.isInteger(pid) && pid > 0)
+/** A child has the command line of its parent until it has set its title. */
+function isMainCommand(command: string, clusterDir: string): boolean {
+  return command.includes(`\0-D\0${clusterDir}\0`)
 }
 
-/** Arguments separated and ended by NUL, as in /proc; undefined when there is no such process. */
-function readCommand(pid: number): string | undefined {
+/** Arguments separated and ended by NUL, as in /proc; empty for a zombie and where there is no process. */
+function readCommand(pid: number): string {
   try {
     if (process.platform === 'linux') return readFileSync(`/proc/${pid}/cmdline`, 'utf8')
-    const line = execFileSync('ps', ['-ww', '-o', 'command=', '-p', String(pid)], { encoding: 'utf8' })
-    // ps separates by blanks; the two that matter are those around the cluster's directory.
-    return line.trimEnd().replace(/ -D (.*?) -p /, '\0-D\0$1\0-p\0')
+    return separateCluster(ps('-p', String(pid)))
   } catch {
-    return undefined
+    return ''
   }
+}
+
+function listCommands(): { pid: number; command: string }[] {
+  if (process.platform === 'linux') {
+    const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name))
+    return pids.map((pid) => ({ pid: Number(pid), command: readCommand(Number(pid)) }))
+  }
+  return ps('-ax')
+    .split('\n')
+    .map((line) => /^\s*(\d+)\s+(.*)$/.exec(line))
+    .filter((match) => match !== null)
+    .map(([, pid, command]) => ({ pid: Number(pid), command: separateCluster(command ?? '') }))
+}
+
+function ps(...selection: string[]): string {
+  return execFileSync('ps', ['-ww', ...selection, '-o', 'pid=,command='], { encoding: 'utf8' })
+}
+
+/** ps separates arguments by blanks; those that matter are around the cluster's directory. */
+function separateCluster(command: string): string {
+  return command.replace(/ -D (.*?) -p /, '\0-D\0$1\0-p\0')
 }

@@ -92,7 +92,7 @@ export function cloneInto(dir: string): string {
   return join(dir, 'test', 'embedded-program.ts')
 }
 
-export function canLoseSetuid(): boolean {
+export function hasSetpriv(): boolean {
   try {
     execFileSync('setpriv', ['--version'], { stdio: 'ignore' })
     return true

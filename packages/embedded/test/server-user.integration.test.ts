@@ -1,12 +1,13 @@
 import { execFileSync, spawn } from 'node:child_process'
 import { chmodSync, chownSync, readdirSync, readFileSync, realpathSync, rmSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { createInterface } from 'node:readline'
 import { describe, expect, it } from 'vitest'
 import { serverProcesses } from '../src/server-processes.ts'
 import {
-  canLoseSetuid,
   cloneInto,
   hasFailed,
+  hasSetpriv,
   isReady,
   isRoot,
   makeDir,
@@ -71,7 +72,23 @@ describe('users', () => {
     expect(await hasFailed(program)).toMatchObject({ failed: 'data_dir_not_permitted' })
   })
 
-  it.runIf(isRoot && canLoseSetuid())('a root that may not change its user is told what to do', async () => {
+  it.runIf(isRoot && hasSetpriv())('a root that may not signal other users stops its server', async () => {
+    const child = spawn('setpriv', [
+      ...['--bounding-set=-kill', '--inh-caps=-kill', process.execPath, programPath],
+      join(makeDir(), 'postgres'),
+    ])
+    const lines = createInterface({ input: child.stdout })
+    const said = []
+    for await (const line of lines) {
+      said.push(JSON.parse(line))
+      if (line.startsWith('{"ready"')) child.kill('SIGINT')
+    }
+    const ready = said.find((line) => line.ready)
+    expect(said.at(-1)).toEqual({ drained: 1 })
+    expect(serverProcesses(ready.clusterDir)).toEqual([])
+  })
+
+  it.runIf(isRoot && hasSetpriv())('a root that may not change its user is told what to do', async () => {
     const child = spawn('setpriv', [
       ...['--bounding-set=-setuid', '--inh-caps=-setuid', process.execPath, programPath],
       join(makeDir(), 'postgres'),

@@ -33,7 +33,9 @@ export interface EmitOptions {
 
 /** An event that is durable. */
 export interface EmittedMessage {
+  /** Message id, `msg_…`. Over the queue, an id of your own is given back as it is. */
   readonly id: string
+  /** The owner's id, `own_…`. Over the queue, the owner as you named it. */
   readonly owner: string
   readonly type: string
   /** ISO 8601. Absent over the queue, where the time of acceptance is not known yet. */

@@ -1,0 +1,106 @@
+import { createAccept } from '@posthorn/dispatch'
+import { createAddressRule, vetUrl } from '@posthorn/egress'
+import { createDeliveryQueue, createQueueBackend } from '@posthorn/queue'
+import { createLogger } from '@posthorn/runtime'
+import { createStore, migrate, type Store } from '@posthorn/store'
+import { createDatabase, type TestDatabase, templateDatabase } from '@posthorn/testkit'
+import { startApi } from '../src/server.ts'
+
+export const API_KEY = 'root-key-of-the-tests'
+
+export interface Answer {
+  status: number
+  headers: Headers
+  text: string
+  // biome-ignore lint/suspicious/noExplicitAny: tests look into it freely
+  body: any
+}
+
+export interface RequestOptions {
+  /** Sent as it is where it is text or bytes, as JSON otherwise. */
+  body?: unknown
+  headers?: Record<string, string>
+  /** Undefined: the root key. Null: none. */
+  key?: string | null
+}
+
+export interface TestApi {
+  url: string
+  database: TestDatabase
+  store: Store
+  request(method: string, path: string, options?: RequestOptions): Promise<Answer>
+  close(): Promise<void>
+}
+
+/** The API as it runs, on real HTTP, over a fresh database; nothing delivers. */
+export async function startTestApi(
+  options: {
+    /** Another way to the same database, such as through a proxy. */
+    databaseUrl?: (url: string) => Promise<string>
+    payloadBytesMax?: number
+  } = {},
+): Promise<TestApi> {
+  const logger = createLogger({ level: (process.env.LOG as 'warn') ?? 'silent', name: 'test' })
+  const template = await templateDatabase('platform', async (url) => {
+    const store = createStore(url)
+    await migrate(store.pool)
+    await createQueueBackend({ kind: 'postgres', url }, logger).prepare()
+    await store.close()
+  })
+  const database = await createDatabase({ template })
+  const databaseUrl = (await options.databaseUrl?.(database.url)) ?? database.url
+  const store = createStore(databaseUrl, { connectTimeoutMs: 1_000 })
+  const queue = createDeliveryQueue(createQueueBackend({ kind: 'postgres', url: databaseUrl }, logger))
+  const accept = createAccept({ pool: store.pool, queue, logger })
+  const rule = createAddressRule()
+  const api = await startApi(
+    {
+      store,
+      accept,
+      queue,
+      vetUrl: (url) => vetUrl(url, rule),
+      settings: { apiKey: API_KEY, payloadBytesMax: options.payloadBytesMax ?? 262_144, leaseMs: 60_000 },
+      logger,
+    },
+    { host: '127.0.0.1', port: 0 },
+  )
+  return {
+    url: api.url,
+    database,
+    store,
+    request: (method, path, requestOptions) => request(api.url, method, path, requestOptions),
+    async close() {
+      await api.close()
+      await accept.close()
+      await queue.close().catch(() => {})
+      await store.close()
+      await database.drop()
+    },
+  }
+}
+
+async function request(
+  url: string,
+  method: string,
+  path: string,
+  { body, headers = {}, key = API_KEY }: RequestOptions = {},
+): Promise<Answer> {
+  const raw = body === undefined || typeof body === 'string' || body instanceof Uint8Array
+  const response = await fetch(`${url}${path}`, {
+    method,
+    headers: {
+      ...(body !== undefined && { 'content-type': 'application/json' }),
+      ...(key !== null && { authorization: `Bearer ${key}` }),
+      ...headers,
+    },
+    ...(body !== undefined && { body: raw ? (body as string) : JSON.stringify(body) }),
+  })
+  const text = await response.text()
+  const isJson = /json/.test(response.headers.get('content-type') ?? '')
+  return {
+    status: response.status,
+    headers: response.headers,
+    text,
+    body: isJson ? JSON.parse(text) : undefined,
+  }
+}
