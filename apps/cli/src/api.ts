@@ -1,6 +1,6 @@
-import { startApi } from '@posthorn/api'
 import { createLogger, onShutdown, parseSettings } from '@posthorn/runtime'
 import { openStores, requireDatabaseUrl } from './database.ts'
+import { serveApi } from './serve-api.ts'
 
 /** `posthorn api`: the REST API alone. */
 export async function api(env: NodeJS.ProcessEnv): Promise<void> {
@@ -10,7 +10,6 @@ export async function api(env: NodeJS.ProcessEnv): Promise<void> {
   const shutdown = onShutdown({ logger, boundMs: 30_000 })
   const say = (line: string) => logger.info(line)
   const stores = await openStores({ settings, logger, shutdown, say }, { applicationName: 'posthorn-api' })
-  const running = await startApi({ ...stores, settings, logger })
-  shutdown.defer('API', () => running.close())
+  const running = await serveApi({ ...stores, settings, logger, shutdown })
   logger.info({ url: running.url }, 'api.ready')
 }

@@ -1,7 +1,8 @@
-import { type RunningApi, startApi } from '@posthorn/api'
+import type { RunningApi } from '@posthorn/api'
 import type { Logger, Settings, Shutdown } from '@posthorn/runtime'
 import { startWorker } from '@posthorn/worker'
 import { openStores, prepareStores, type Stores } from './database.ts'
+import { serveApi } from './serve-api.ts'
 
 /** Everything in one process: database, migrations, worker and API, closed in the opposite order. */
 export async function startPlatform(context: {
@@ -15,7 +16,6 @@ export async function startPlatform(context: {
   await prepareStores(stores)
   const worker = startWorker({ ...stores, settings, logger })
   shutdown.defer('worker', () => worker.close())
-  const api = await startApi({ ...stores, settings, logger })
-  shutdown.defer('API', () => api.close())
+  const api = await serveApi({ ...stores, settings, logger, shutdown })
   return { ...api, ...stores }
 }

@@ -6,7 +6,7 @@ import {
   createEmitWorker,
   type QueueBackend,
 } from '@posthorn/queue'
-import type { Logger, Settings } from '@posthorn/runtime'
+import { type Logger, type Settings, version } from '@posthorn/runtime'
 import type { Store } from '@posthorn/store'
 import { startMaintenance } from './maintenance.ts'
 
@@ -38,6 +38,7 @@ export function startWorker({ store, backend, settings, logger }: WorkerContext)
     rule: createAddressRule({ allow: settings.egressAllow }),
     connectTimeoutMs: settings.connectTimeoutMs,
     attemptTimeoutMs: settings.attemptTimeoutMs,
+    userAgent: `Posthorn/${version}`,
   })
   const deliver = createDeliver({ pool, post, logger, settings })
   const accept = createAccept({ pool, queue, logger })

@@ -1,6 +1,6 @@
 import { existsSync, statSync } from 'node:fs'
 import { createServer } from 'node:net'
-import { dirname, join } from 'node:path'
+import { dirname, join, relative } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { majorVersion, prepareBinaries } from './binaries.ts'
 import { isCluster, makeCluster, trimLogs } from './cluster.ts'
@@ -101,7 +101,7 @@ async function makeClusterFor(
 ): Promise<string> {
   const { nativeDir, user, reachableDir, onProgress } = options
   const { clusterDir, note } = placeCluster(home, user, reachableDir)
-  onProgress(`making a PostgreSQL ${majorVersion} server in ${clusterDir} (once)`)
+  onProgress(`making a PostgreSQL ${majorVersion} server in ${forReading(clusterDir)} (once)`)
   if (note !== undefined && user !== undefined) {
     onProgress(`its data is not in ${home.dir}, because the user "${user.name}" cannot enter that directory`)
     for (const path of findAbandoned(home, reachableDir)) onProgress(`earlier data is still in ${path}`)
@@ -110,6 +110,12 @@ async function makeClusterFor(
   await makeCluster({ nativeDir, clusterDir, password, user })
   if (note !== undefined) writeNote(home, note)
   return clusterDir
+}
+
+/** Relative where that is shorter to read: `.posthorn/postgres/cluster`. */
+function forReading(path: string): string {
+  const fromHere = relative(process.cwd(), path)
+  return fromHere.startsWith('..') ? path : fromHere
 }
 
 type Started = { postmaster: Postmaster; port: number }

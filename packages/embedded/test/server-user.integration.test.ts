@@ -2,7 +2,7 @@ import { execFileSync, spawn } from 'node:child_process'
 import { chmodSync, chownSync, readdirSync, readFileSync, realpathSync, rmSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import { serverProcesses } from '../src/server-processes.ts'
 import {
   cloneInto,
@@ -77,6 +77,7 @@ describe('users', () => {
       ...['--bounding-set=-kill', '--inh-caps=-kill', process.execPath, programPath],
       join(makeDir(), 'postgres'),
     ])
+    onTestFinished(() => void child.kill('SIGKILL'))
     const lines = createInterface({ input: child.stdout })
     const said = []
     for await (const line of lines) {

@@ -11,3 +11,4 @@ export {
   SettingsError,
 } from './settings.ts'
 export { onShutdown, type Shutdown } from './shutdown.ts'
+export { version } from './version.ts'
