@@ -1,10 +1,10 @@
 import { createApiKey } from '@posthorn/store'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { type Proxy, startProxy } from './start-proxy.ts'
+import { type DatabaseProxy, startProxy } from './start-proxy.ts'
 import { type Answer, startTestApi, type TestApi } from './start-test-api.ts'
 
 let api: TestApi
-let proxy: Proxy
+let proxy: DatabaseProxy
 
 beforeAll(async () => {
   api = await startTestApi({
@@ -54,6 +54,9 @@ it('while the database is away every route is 503 with Retry-After, and it recov
   expectUnavailable(await api.request('GET', '/readyz'))
   expectUnavailable(await api.request('GET', '/v1/owners', { key }))
   expect((await api.request('GET', '/healthz')).status).toBe(200)
+  // Both are looked up: neither is told from the other by the step that it leaves out.
+  expectUnavailable(await api.request('GET', '/v1/owners', { key: null }))
+  expectUnavailable(await api.request('GET', '/v1/owners', { key: 'wrong' }))
 
   await proxy.restore()
   expect((await emit('while-away')).status).toBe(202)

@@ -1,7 +1,7 @@
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 
 /** A TCP proxy that a test can cut and restore: the network between the API and its database. */
-export interface Proxy {
+export interface DatabaseProxy {
   /** The same URL, through the proxy. */
   url: string
   /** Resets what is open and refuses what comes. */
@@ -10,7 +10,7 @@ export interface Proxy {
   close(): Promise<void>
 }
 
-export async function startProxy(targetUrl: string): Promise<Proxy> {
+export async function startProxy(targetUrl: string): Promise<DatabaseProxy> {
   const target = new URL(targetUrl)
   const sockets = new Set<Socket>()
   const server = createServer((client) => {

@@ -105,7 +105,9 @@ async function startAsOwner(
   let stopping: Promise<void> | undefined
   void postmaster.exited.then(() => {
     if (stopping !== undefined) return
-    // Killed from outside. Without the lock the next start, here or elsewhere, recovers at once.
+    // Killed from outside. Without the lock the next start, here or elsewhere, recovers at once; what then
+    // runs on this cluster is no longer ours to stop.
+    stopping = Promise.resolve()
     logger?.warn({ pid: postmaster.pid }, 'embedded PostgreSQL ended by itself')
     letGo()
   })
