@@ -99,7 +99,6 @@ async function run(backend: 'postgres' | 'redis') {
   const before = {
     api: rssMb(api.pid),
     worker: rssMb(worker.pid),
-    cpu: cpuS(api.pid, worker.pid, postgres.pid),
   }
   const startedAt = performance.now()
   const firstCount = emitted.size
@@ -128,8 +127,6 @@ async function run(backend: 'postgres' | 'redis') {
     notDelivered,
     acceptedPerSecond: Math.round(counted / ((emittedAt - startedAt) / 1_000)),
     deliveredPerSecond: Math.round(counted / ((arrivedAt - startedAt) / 1_000)),
-      ((cpuS(api.pid, worker.pid, postgres.pid) - before.cpu) / counted) * 1e6,
-    ),
     apiRssMb: rssMb(api.pid),
     apiRssGrowthMb: rssMb(api.pid) - before.api,
     workerRssMb: rssMb(worker.pid),

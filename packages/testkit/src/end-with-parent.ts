@@ -1,15 +1,22 @@
 import { spawn } from 'node:child_process'
 
 /**
- * Sees to it that process `pid` gets `signal` when this process ends, even by kill -9: a test run that is
- * cut short must not leave servers behind. Answers what calls it off; call that once `pid` has ended.
+ * Sees to it that process `pid` gets `signal` when this process ends, even by kill -9, and that `removeDir`
+ * goes once it has ended: a test run that is cut short must not leave servers behind. Answers what calls it
+ * off; call that once `pid` has ended.
  *
  * A shell waits for the end of its standard input, which the kernel closes with our process.
  */
-export function endWithParent(pid: number, signal: 'INT' | 'KILL'): () => void {
+export function endWithParent(pid: number, signal: 'INT' | 'KILL', removeDir?: string): () => void {
   // No signal of the terminal may end the guard before its time.
-  const script = 'trap "" INT TERM HUP; read -r called_off || kill -s "$1" "$2" 2>/dev/null'
-  const guard = spawn('/bin/sh', ['-c', script, 'sh', signal, String(pid)], {
+  const script = `
+    trap "" INT TERM HUP
+    read -r called_off && exit
+    kill -s "$1" "$2" 2>/dev/null
+    [ -n "$3" ] || exit
+    while kill -0 "$2" 2>/dev/null; do sleep 0.1; done
+    rm -rf -- "$3"`
+  const guard = spawn('/bin/sh', ['-c', script, 'sh', signal, String(pid), removeDir ?? ''], {
     cwd: '/',
     detached: true,
     stdio: ['pipe', 'ignore', 'ignore'],

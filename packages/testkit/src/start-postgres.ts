@@ -23,7 +23,7 @@ export async function startPostgres(
       ...options.settings,
     },
   })
-  const callOffGuard = endWithParent(server.pid, 'INT')
+  const callOffGuard = endWithParent(server.pid, 'INT', dir)
   return {
     url: server.url,
     pid: server.pid,

@@ -53,7 +53,7 @@ export async function startRedis(
       })
     }
     await new Promise((resolve, reject) => launched.once('spawn', resolve).once('error', reject))
-    callOffGuard = endWithParent(launched.pid as number, 'KILL')
+    callOffGuard = endWithParent(launched.pid as number, 'KILL', dir)
     await waitFor(() => answersPing(url), {
       timeoutMs: START_MS,
       message: () => `redis-server did not answer on port ${port}. It said:\n${output}`,

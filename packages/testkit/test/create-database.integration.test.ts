@@ -1,6 +1,8 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import pg from 'pg'
-import { expect, it } from 'vitest'
-import { createDatabase, describeEachBackend, templateDatabase } from '../src/index.ts'
+import { expect, it, onTestFinished } from 'vitest'
+import { createDatabase, describeEachBackend, spawnNode, templateDatabase, waitFor } from '../src/index.ts'
 
 async function query(url: string, text: string): Promise<unknown[]> {
   const client = new pg.Client({ connectionString: url })
@@ -49,6 +51,15 @@ it('a template whose preparation failed is not kept', async () => {
   const database = await createDatabase({ template: name })
   expect(await query(database.url, 'SELECT id FROM things')).toEqual([])
   await database.drop()
+})
+
+it('a server of a run that is killed ends by itself and takes its directory along', async () => {
+  const program = spawnNode(join(import.meta.dirname, 'nesting-program.ts'), ['postgres'])
+  onTestFinished(() => program.stop())
+  const [, dataDir] = await program.waitForLine(/^child \d+ in (.*)\/postgres\/cluster$/)
+  expect(existsSync(dataDir!)).toBe(true)
+  program.kill('SIGKILL')
+  await waitFor(() => !existsSync(dataDir!), { message: 'the directory to be gone' })
 })
 
 describeEachBackend((backend) => {
