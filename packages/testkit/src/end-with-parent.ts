@@ -14,7 +14,8 @@ export function endWithParent(pid: number, signal: 'INT' | 'KILL', removeDir?: s
     read -r called_off && exit
     kill -s "$1" "$2" 2>/dev/null
     [ -n "$3" ] || exit
-    while kill -0 "$2" 2>/dev/null; do sleep 0.1; done
+    rounds=0 # bounded: a zombie that nobody reaps answers for ever
+    while kill -0 "$2" 2>/dev/null && [ "$rounds" -lt 300 ]; do sleep 0.1; rounds=$((rounds + 1)); done
     rm -rf -- "$3"`
   const guard = spawn('/bin/sh', ['-c', script, 'sh', signal, String(pid), removeDir ?? ''], {
     cwd: '/',

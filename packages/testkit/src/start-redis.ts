@@ -64,10 +64,11 @@ export async function startRedis(
   async function end(signal: NodeJS.Signals): Promise<void> {
     const ending = child
     child = undefined
-    if (ending === undefined || ending.exitCode !== null || ending.signalCode !== null) return
-    const exited = new Promise((resolve) => ending.once('exit', resolve))
-    ending.kill(signal)
-    await exited
+    if (ending !== undefined && ending.exitCode === null && ending.signalCode === null) {
+      const exited = new Promise((resolve) => ending.once('exit', resolve))
+      ending.kill(signal)
+      await exited
+    }
     callOffGuard()
   }
 
