@@ -80,7 +80,7 @@ function redisBackend(url: string, prefix: string, logger: Logger): QueueBackend
         { ...QUEUE_OPTIONS, connection: client, prefix },
         createRedisBackend,
       )
-      return closing(logErrors(queue, logger, name), () => {
+      return attend(queue, logger, name, () => {
         producers.delete(client)
         client.disconnect()
       })
@@ -93,7 +93,7 @@ function redisBackend(url: string, prefix: string, logger: Logger): QueueBackend
         { ...WORKER_OPTIONS, ...options, connection: client, prefix },
         createRedisBackend,
       )
-      return closing(logErrors(worker, logger, name), () => client.disconnect())
+      return attend(worker, logger, name, () => client.disconnect())
     },
   }
 }
@@ -123,7 +123,7 @@ function postgresBackend(url: string, logger: Logger): QueueBackend {
     },
     createQueue<Data>(name: string) {
       const queue = new postgres.Queue<Data>(name, { ...QUEUE_OPTIONS, connection: poolOf(4) })
-      return logErrors(queue, logger, name) as unknown as Queue<Data>
+      return attend(queue, logger, name) as unknown as Queue<Data>
     },
     createWorker<Data>(name: string, process: Processor<Data>, options: { concurrency: number }) {
       const worker = new postgres.Worker<Data>(name, process, {
@@ -131,33 +131,36 @@ function postgresBackend(url: string, logger: Logger): QueueBackend {
         ...options,
         connection: poolOf(4),
       })
-      return logErrors(worker, logger, name) as unknown as Worker<Data>
+      return attend(worker, logger, name) as unknown as Worker<Data>
     },
   }
 }
 
-/** BullMQ reports lost connections as events; without a listener they would end the process. */
-function logErrors<T extends { on(event: 'error', listener: (error: Error) => void): unknown }>(
-  emitter: T,
-  logger: Logger,
-  queue: string,
-): T {
+interface Closable {
+  on(event: 'error', listener: (error: Error) => void): unknown
+  close(): Promise<void>
+}
+
+/**
+ * Logs what BullMQ reports as events (without a listener they would end the process), and does `after`
+ * when it is closed: BullMQ leaves a client that it was given open.
+ */
+function attend<T extends Closable>(closable: T, logger: Logger, queue: string, after?: () => void): T {
   let lastMessage = ''
-  emitter.on('error', (error) => {
+  let closing = false
+  closable.on('error', (error) => {
+    // A connection that is being closed may still say that it was cut.
+    if (closing) return
     // A store that is away fails every poll in the same words.
     const level = error.message === lastMessage ? 'debug' : 'warn'
     lastMessage = error.message
     logger[level]({ err: error, queue }, 'queue.error')
   })
-  return emitter
-}
-
-/** BullMQ leaves a client that it was given open. */
-function closing<T extends { close(): Promise<void> }>(closable: T, after: () => void): T {
   const close = closable.close.bind(closable)
   closable.close = async (...args) => {
+    closing = true
     await close(...args)
-    after()
+    after?.()
   }
   return closable
 }
