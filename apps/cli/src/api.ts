@@ -1,15 +1,10 @@
-import { createLogger, onShutdown, parseSettings } from '@posthorn/runtime'
-import { openStores, requireDatabaseUrl } from './database.ts'
+import { runCommand } from './run-command.ts'
 import { serveApi } from './serve-api.ts'
 
 /** `posthorn api`: the REST API alone. */
 export async function api(env: NodeJS.ProcessEnv): Promise<void> {
-  const settings = parseSettings(env)
-  requireDatabaseUrl(settings)
-  const logger = createLogger({ level: settings.logLevel, name: 'posthorn-api' })
-  const shutdown = onShutdown({ logger, boundMs: 30_000 })
-  const say = (line: string) => logger.info(line)
-  const stores = await openStores({ settings, logger, shutdown, say }, { applicationName: 'posthorn-api' })
-  const running = await serveApi({ ...stores, settings, logger, shutdown })
-  logger.info({ url: running.url }, 'api.ready')
+  await runCommand(env, { name: 'posthorn-api', needsDatabaseUrl: true }, async (context) => {
+    const { url } = await serveApi(context)
+    context.logger.info({ url }, 'api.ready')
+  })
 }

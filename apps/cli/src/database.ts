@@ -3,7 +3,6 @@ import { startEmbeddedPostgres } from '@posthorn/embedded'
 import { createQueueBackend, type QueueBackend } from '@posthorn/queue'
 import type { Logger, Settings, Shutdown } from '@posthorn/runtime'
 import { createStore, migrate, type Store, waitForDatabase } from '@posthorn/store'
-import { CommandError } from './command-error.ts'
 
 export interface Stores {
   store: Store
@@ -44,14 +43,6 @@ export async function prepareStores({ store, backend }: Stores): Promise<string[
   const applied = await migrate(store.pool)
   await backend.prepare()
   return applied
-}
-
-/** `api`, `worker` and `migrate` run beside others of their kind: there is no server to start for them. */
-export function requireDatabaseUrl(settings: Settings): void {
-  if (settings.databaseUrl !== undefined) return
-  throw new CommandError(
-    'DATABASE_URL is not set. Set it to a PostgreSQL 18 database, or run `start`, which brings its own.',
-  )
 }
 
 async function startEmbedded(context: {

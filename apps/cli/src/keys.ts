@@ -1,17 +1,19 @@
-import { createLogger, onShutdown, parseSettings } from '@posthorn/runtime'
 import { createApiKey } from '@posthorn/store'
-import { openStores, prepareStores } from './database.ts'
+import { prepareStores } from './database.ts'
+import { runCommand } from './run-command.ts'
 
 /** `posthorn keys create`: makes an API key. It is printed this once; the database keeps its SHA-256. */
 export async function createKey(env: NodeJS.ProcessEnv, options: { name: string }): Promise<void> {
-  const settings = parseSettings(env)
-  const logger = createLogger({ level: 'warn', name: 'posthorn-keys' })
-  const shutdown = onShutdown({ logger, boundMs: 30_000 })
+  // The key stands alone on standard output, so that a script can take it.
   const say = (line: string) => void process.stderr.write(`${line}\n`)
-  const stores = await openStores({ settings, logger, shutdown, say }, { applicationName: 'posthorn-keys' })
-  await prepareStores(stores)
-  const { key } = await createApiKey(stores.store, { name: options.name, role: 'admin' })
-  // Alone on standard output, so that a script can take it.
-  process.stdout.write(`${key}\n`)
-  shutdown.stop()
+  await runCommand(
+    { POSTHORN_LOG_LEVEL: 'warn', ...env },
+    { name: 'posthorn-keys', say },
+    async (context) => {
+      await prepareStores(context)
+      const { key } = await createApiKey(context.store, { name: options.name, role: 'admin' })
+      process.stdout.write(`${key}\n`)
+      context.shutdown.stop()
+    },
+  )
 }

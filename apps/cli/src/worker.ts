@@ -1,16 +1,11 @@
-import { createLogger, onShutdown, parseSettings } from '@posthorn/runtime'
 import { startWorker } from '@posthorn/worker'
-import { openStores, requireDatabaseUrl } from './database.ts'
+import { runCommand } from './run-command.ts'
 
 /** `posthorn worker`: delivers and sweeps. Run as many as there is work for. */
 export async function worker(env: NodeJS.ProcessEnv): Promise<void> {
-  const settings = parseSettings(env)
-  requireDatabaseUrl(settings)
-  const logger = createLogger({ level: settings.logLevel, name: 'posthorn-worker' })
-  const shutdown = onShutdown({ logger, boundMs: 30_000 })
-  const say = (line: string) => logger.info(line)
-  const stores = await openStores({ settings, logger, shutdown, say }, { applicationName: 'posthorn-worker' })
-  const running = startWorker({ ...stores, settings, logger })
-  shutdown.defer('worker', () => running.close())
-  logger.info('worker.ready')
+  await runCommand(env, { name: 'posthorn-worker', needsDatabaseUrl: true }, (context) => {
+    const running = startWorker(context)
+    context.shutdown.defer('worker', () => running.close())
+    context.logger.info('worker.ready')
+  })
 }
