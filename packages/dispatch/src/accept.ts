@@ -6,6 +6,7 @@ import {
   ensurePartitions,
   findMessage,
   findMessageByKey,
+  isTransient,
   type MessageRecord,
   type NewMessage,
   type NewMessageResult,
@@ -72,6 +73,7 @@ export interface Accept {
 
 /** Partitions reach two days back and seven ahead, so that an id of a skewed clock still has its place. */
 const ID_SKEW_MAX_MS = 86_400_000
+const RETRIES_MAX = 3
 
 /**
  * Emits that arrive while a commit is in flight share the next one: nothing waits when idle, and under
@@ -189,22 +191,33 @@ async function commit(context: AcceptContext, messages: NewMessage[]): Promise<N
   return messages.map((message) => resultOf.get(message)!)
 }
 
+/** Repeats what failed for a reason that passes; nothing of a failed statement was kept. */
 async function acceptInPartitions(
   context: AcceptContext,
   messages: NewMessage[],
 ): Promise<NewMessageResult[]> {
-  try {
-    return await acceptMessages(context.pool, messages, UNCLAIMED_GRACE_MS)
-  } catch (error) {
-    // 23514, "no partition of relation found for row": nobody made today's; so make it.
-    if (sqlState(error) !== '23514') throw error
-    const client = await context.pool.connect()
+  for (let failures = 0; ; failures++) {
     try {
-      await ensurePartitions(client)
-    } finally {
-      client.release()
+      return await acceptMessages(context.pool, messages, UNCLAIMED_GRACE_MS)
+    } catch (error) {
+      if (failures >= RETRIES_MAX) throw error
+      if (isNoPartition(error)) await makePartitions(context.pool)
+      else if (!isTransient(error)) throw error
     }
-    return await acceptMessages(context.pool, messages, UNCLAIMED_GRACE_MS)
+  }
+}
+
+/** 23514, "no partition of relation found for row": nobody made today's. */
+function isNoPartition(error: unknown): boolean {
+  return sqlState(error) === '23514'
+}
+
+async function makePartitions(pool: Pool): Promise<void> {
+  const client = await pool.connect()
+  try {
+    await ensurePartitions(client)
+  } finally {
+    client.release()
   }
 }
 

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { coalesce, type Logger } from '@posthorn/runtime'
-import { type AttemptResult, isUnavailable, type Pool, recordAttempts, sqlState } from '@posthorn/store'
+import { type AttemptResult, isTransient, isUnavailable, type Pool, recordAttempts } from '@posthorn/store'
 
 interface Entry {
   result: AttemptResult
@@ -63,10 +63,4 @@ async function commit(context: Context, entries: Entry[]): Promise<Written[]> {
       return (await Promise.all(entries.map((entry) => commit(context, [entry])))).flat()
     }
   }
-}
-
-/** A deadlock or a serialization failure: the statement goes through when repeated. */
-function isTransient(error: unknown): boolean {
-  const state = sqlState(error)
-  return state === '40P01' || state === '40001'
 }
