@@ -108,10 +108,10 @@ async function startAsOwner(
     // Killed from outside. Without the lock the next start, here or elsewhere, recovers at once; what then
     // runs on this cluster is no longer ours to stop.
     stopping = Promise.resolve()
-    logger?.warn({ pid: postmaster.pid }, 'embedded PostgreSQL ended by itself')
+    logger?.warn({ serverPid: postmaster.pid }, 'embedded PostgreSQL ended by itself')
     letGo()
   })
-  logger?.info({ port: address.port, pid: postmaster.pid, started }, 'embedded PostgreSQL started')
+  logger?.info({ port: address.port, serverPid: postmaster.pid, started }, 'embedded PostgreSQL started')
   return {
     url: serverUrl(address, database),
     dataDir: clusterDir,
