@@ -7,6 +7,7 @@ import { createAuthenticate } from './authenticate.ts'
 import { registerDocs, registerOpenApi } from './docs.ts'
 import { registerJsonBody } from './json-body.ts'
 import { registerNotFound } from './method-not-allowed.ts'
+import { registerMetrics } from './metrics.ts'
 import { handleError } from './problem-details.ts'
 import { registerDeliveries } from './routes/deliveries.ts'
 import { registerEndpoints } from './routes/endpoints.ts'
@@ -55,6 +56,7 @@ export async function buildApp(context: ApiContext): Promise<Api> {
     strictTransportSecurity: false,
   })
   await registerOpenApi(app, context.version ?? '0.1.0')
+  registerMetrics(app, context)
   registerSystem(app, context)
   await app.register(
     (v1: Api, _options, done) => {

@@ -7,7 +7,7 @@ import { ProblemError } from './problem-details.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** Keys with the role `emitter` may use this route; without it only `admin` may. */
+    /** Keys with the role `emit` may use this route; without it only `admin` may. */
     emitters?: boolean
   }
 }
@@ -59,8 +59,7 @@ function refusal(key: KnownApiKey | undefined, request: FastifyRequest): Problem
     )
   }
   const admin = key.role === 'admin' && key.ownerId === null
-  const emitter =
-    key.role === 'emitter' && key.ownerId === null && request.routeOptions.config.emitters === true
+  const emitter = key.role === 'emit' && key.ownerId === null && request.routeOptions.config.emitters === true
   if (admin || emitter) return undefined
   return new ProblemError(
     'forbidden',

@@ -111,7 +111,7 @@ export function handleError(error: unknown, request: FastifyRequest, reply: Fast
   })
 }
 
-export function sendProblem(
+function sendProblem(
   reply: FastifyReply,
   problem: Problem,
   headers: Readonly<Record<string, string>> = {},

@@ -1,8 +1,6 @@
 import type { ProblemCode } from '@posthorn/contracts'
 import { problemOf } from './problem-details.ts'
 
-export type Tag = 'Event types' | 'Owners' | 'Endpoints' | 'Messages' | 'Deliveries' | 'System'
-
 export const bearer = [{ bearer: [] as string[] }]
 
 /** Problems that every route under /v1 may answer. */

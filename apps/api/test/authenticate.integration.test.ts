@@ -67,7 +67,7 @@ it('a key of the database lets in, until it is revoked or has expired', async ()
 it('a key with the role emitter may emit and nothing else', async () => {
   await api.request('POST', '/v1/event-types', { body: { name: 'pay_info.paid' } })
   await api.request('POST', '/v1/owners', { body: { uid: 'acme' } })
-  const { key } = await createApiKey(api.store, { name: 'app', role: 'emitter' })
+  const { key } = await createApiKey(api.store, { name: 'app', role: 'emit' })
   const message = { owner: 'acme', type: 'pay_info.paid', data: 1 }
   expect((await api.request('POST', '/v1/messages', { key, body: message })).status).toBe(202)
   expect(

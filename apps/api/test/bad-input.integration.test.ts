@@ -121,6 +121,11 @@ describe('a body that does not fit', () => {
     expect(answer.body.errors).toHaveLength(2)
   })
 
+  it('names the field that is not known before anything else', async () => {
+    const answer = await emit({ ...event, type: 'a b', dta: 1 })
+    expectProblem(answer, 422, 'unknown_field', /dta is not known; did you mean data\? \(and 1 more/)
+  })
+
   it('answers a bounded number of errors, however many there are', async () => {
     const many = Object.fromEntries(Array.from({ length: 5_000 }, (_, at) => [`field${at}`, at]))
     const answer = await emit({ ...event, ...many })

@@ -35,6 +35,20 @@ it.each([
   )
 })
 
+it('a cursor written in another way is refused', () => {
+  const cursor = encodeCursor('owners', {}, 'x')
+  for (const other of [
+    `${cursor}=`,
+    `${cursor}.`,
+    ` ${cursor}`,
+    `${cursor.slice(0, 4)}\n${cursor.slice(4)}`,
+  ]) {
+    expect(() => decodeCursor('owners', {}, other)).toThrow(
+      expect.objectContaining({ code: 'invalid_cursor' }),
+    )
+  }
+})
+
 it('any other text is refused', () => {
   fc.assert(
     fc.property(fc.oneof(fc.string(), fc.base64String()), (text) => {

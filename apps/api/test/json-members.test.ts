@@ -80,6 +80,7 @@ describe('the bytes of data', () => {
     ['{"data":-0.0}', '-0.0'],
     ['{"data":{"a":1, "a":2}}', '{"a":1,"a":2}'],
     ['{"data":"\\u00e9 \\/ \\"} ] "}', '"\\u00e9 \\/ \\"} ] "'],
+    ['{"data":{"a" :1}}', '{"a":1}'],
     ['{"data":"\\\\"}', '"\\\\"'],
     ['{"data":[true , false,null]}', '[true,false,null]'],
     ['{"data":"ü  €  😀"}', '"ü  €  😀"'],
@@ -106,6 +107,17 @@ describe('faults', () => {
     expect(jsonMembers(Buffer.from('{"a":'.repeat(65) + 1 + '}'.repeat(65))).fault).toEqual({
       kind: 'too-deep',
     })
+  })
+
+  it('data may be nested as deeply in a batch as alone', () => {
+    const single = (depth: number) => jsonMembers(Buffer.from(`{"data":${nested(depth)}}`), 'data').fault
+    const batched = (depth: number) =>
+      jsonMembers(Buffer.from(`{"messages":[{"data":${nested(depth)}}]}`), 'messages[].data').messages![0]!
+        .fault
+    for (const fault of [single, batched]) {
+      expect(fault(DEPTH_MAX - 1)).toBeUndefined()
+      expect(fault(DEPTH_MAX)).toEqual({ kind: 'too-deep' })
+    }
   })
 
   it('depth is measured without a stack to overflow', () => {

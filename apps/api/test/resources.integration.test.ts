@@ -209,7 +209,9 @@ it('an endpoint is only found under its own owner, and a deleted one is gone wit
   expect((await remove(`/v1/owners/other/endpoints/${body.id}`)).status).toBe(404)
   expect((await get(`/v1/owners/other/endpoints/${body.id}/secret`)).status).toBe(404)
 
-  expect((await remove(`/v1/owners/mine/endpoints/${body.id}`)).status).toBe(204)
+  const { body: spare } = await post('/v1/owners/mine/endpoints', { ...newEndpoint, uid: 'spare' })
+  expect((await remove('/v1/owners/mine/endpoints/books')).status).toBe(204)
+  expect((await get('/v1/owners/mine/endpoints')).body.data).toMatchObject([{ id: spare.id }])
   expect((await get(`/v1/owners/mine/endpoints/${body.id}`)).status).toBe(404)
   expect((await get(`/v1/owners/mine/endpoints/${body.id}/secret`)).status).toBe(404)
   expect((await patch(`/v1/owners/mine/endpoints/${body.id}`, { enabled: true })).status).toBe(404)

@@ -16,7 +16,7 @@ export interface Answer {
   body: any
 }
 
-export interface RequestOptions {
+interface RequestOptions {
   /** Sent as it is where it is text or bytes, as JSON otherwise. */
   body?: unknown
   headers?: Record<string, string>

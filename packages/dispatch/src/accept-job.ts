@@ -1,4 +1,10 @@
-import { type EmitJob, type EmitJobMessage, isEventType } from '@posthorn/contracts'
+import {
+  type EmitJob,
+  type EmitJobMessage,
+  isEventType,
+  isIdempotencyKey,
+  parseTime,
+} from '@posthorn/contracts'
 import type { Logger } from '@posthorn/runtime'
 import type { Accept, AcceptResult } from './accept.ts'
 
@@ -43,8 +49,9 @@ async function acceptMessage(
   if (!isEventType(message.type)) return invalid('invalid_event_type')
   if (!isJson(message.data)) return invalid('invalid_json')
   if (data.length > payloadBytesMax) return invalid('payload_too_large')
-  const timestamp = message.timestamp === undefined ? undefined : new Date(message.timestamp)
-  if (timestamp !== undefined && Number.isNaN(timestamp.getTime())) return invalid('invalid_timestamp')
+  if (!isIdempotencyKey(message.id)) return invalid('invalid_idempotency_key')
+  const timestamp = message.timestamp === undefined ? undefined : parseTime(message.timestamp)
+  if (message.timestamp !== undefined && timestamp === undefined) return invalid('invalid_timestamp')
   return await accept.accept({
     id: message.id,
     owner: message.owner,

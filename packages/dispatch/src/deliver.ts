@@ -54,16 +54,22 @@ export interface Deliver {
 /** Nothing was tried, or it was called off. */
 const HANDED_BACK = Symbol('handed back')
 
-/** An endpoint that answers nothing for this long holds up no more than its own slots. */
-const PARK_AFTER_MS = 1_000
+/** The longest that a claimed delivery should wait for its turn at its endpoint. */
+const PARK_AFTER_MS = 2_000
+/** A parked delivery is due again after this long. */
+const PARK_DELAY_MS = 5_000
+/** Claimed deliveries that wait for their turn: with their payloads, they are what memory goes to. */
+const WAITING_MAX = 1_000
 /** A job is done after this long, whatever is still in flight. */
 const JOB_MAX_MS = 2_000
-/** A parked delivery waits about as long as the attempt that blocks its endpoint may take. */
-const PARK_DELAY_MS = 10_000
 
 export function createDeliver(context: DeliverContext): Deliver {
   const { pool, logger, settings } = context
-  const lanes = createLanes({ total: settings.workerConcurrency, parkAfterMs: PARK_AFTER_MS })
+  const lanes = createLanes({
+    total: settings.workerConcurrency,
+    parkAfterMs: PARK_AFTER_MS,
+    waitingMax: WAITING_MAX,
+  })
   const targets = createTargets(pool)
   const attemptLog = createAttemptLog({ pool, logger })
   const abort = new AbortController()
@@ -80,6 +86,8 @@ export function createDeliver(context: DeliverContext): Deliver {
   })
 
   async function deliver(ids: readonly string[]): Promise<void> {
+    // What is not claimed waits in the queue, where it takes no memory of ours.
+    await lanes.room()
     if (closing) return
     const claim = newUuid()
     const leaseUntilMs = Date.now() + settings.leaseMs

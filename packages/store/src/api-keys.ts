@@ -3,8 +3,8 @@ import { newUuid } from '@posthorn/contracts'
 import type { Pool } from './pool.ts'
 import type { Store } from './store.ts'
 
-/** `admin` may do everything; `emitter` may emit messages and nothing else. */
-export type ApiKeyRole = 'admin' | 'emitter'
+/** `admin` may do everything; `emit` may emit messages and nothing else. */
+export type ApiKeyRole = 'admin' | 'emit'
 
 /**
  * Makes an API key.

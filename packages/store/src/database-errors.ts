@@ -10,12 +10,12 @@ export function isUnavailable(error: unknown): boolean {
     if (/^(ECONN|EPIPE|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ETIMEDOUT|ENOENT|EACCES)/.test(code)) {
       return true
     }
-    // Prisma: P1001 unreachable, P1002 timed out, P1008 timed out, P1017 closed, P2024 pool exhausted.
-    if (['P1001', 'P1002', 'P1008', 'P1017', 'P2024', 'P2037'].includes(code)) return true
+    // Prisma: P1001 unreachable, P1002 timed out, P1008 timed out, P1017 closed, P2024 pool exhausted, P2028 transaction not begun.
+    if (['P1001', 'P1002', 'P1008', 'P1017', 'P2024', 'P2028', 'P2037'].includes(code)) return true
   }
   if (error.cause !== undefined && error.cause !== error && isUnavailable(error.cause)) return true
   // node-postgres gives these no code.
-  return /Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error|Cannot use a pool after calling end|DatabaseNotReachable|SocketTimeout|ConnectionClosed|TooManyConnections/.test(
+  return /Connection terminated|Query read timeout|timeout exceeded when trying to connect|Client has encountered a connection error|Cannot use a pool after calling end|DatabaseNotReachable|SocketTimeout|ConnectionClosed|TooManyConnections/.test(
     `${error.name} ${error.message} ${(error as { meta?: { driverAdapterError?: unknown } }).meta?.driverAdapterError ?? ''}`,
   )
 }

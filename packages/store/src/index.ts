@@ -1,5 +1,6 @@
 export * from './accept-messages.ts'
 export * from './api-keys.ts'
+export * from './backlog.ts'
 export * from './claim-deliveries.ts'
 export * from './database-errors.ts'
 export * from './deliveries.ts'

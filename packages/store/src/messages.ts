@@ -1,7 +1,7 @@
 import { lowestId } from './partitions.ts'
 import type { Pool } from './pool.ts'
 
-export interface MessageRecord {
+export interface MessageSummary {
   id: string
   ownerId: string
   /** Null once the owner was deleted. */
@@ -10,16 +10,19 @@ export interface MessageRecord {
   timestamp: Date
   /** How many endpoints matched when it was accepted. */
   deliveries: number
+}
+
+export interface MessageRecord extends MessageSummary {
   payload: Buffer
 }
 
 const COLUMNS = `m.id, m.owner_id AS "ownerId", o.uid AS "ownerUid", m.event_type AS "eventType",
-  m."timestamp", m.deliveries, m.payload`
+  m."timestamp", m.deliveries`
 
 export async function findMessage(pool: Pool, id: string): Promise<MessageRecord | undefined> {
   const { rows } = await pool.query<MessageRecord>({
     name: 'find-message',
-    text: `SELECT ${COLUMNS} FROM messages m LEFT JOIN owners o ON o.id = m.owner_id WHERE m.id = $1`,
+    text: `SELECT ${COLUMNS}, m.payload FROM messages m LEFT JOIN owners o ON o.id = m.owner_id WHERE m.id = $1`,
     values: [id],
   })
   return rows[0]
@@ -29,7 +32,7 @@ export async function findMessage(pool: Pool, id: string): Promise<MessageRecord
 export async function findMessageByKey(pool: Pool, key: string): Promise<MessageRecord | undefined> {
   const { rows } = await pool.query<MessageRecord>({
     name: 'find-message-by-key',
-    text: `SELECT ${COLUMNS} FROM idempotency_keys k JOIN messages m ON m.id = k.message_id
+    text: `SELECT ${COLUMNS}, m.payload FROM idempotency_keys k JOIN messages m ON m.id = k.message_id
       LEFT JOIN owners o ON o.id = m.owner_id WHERE k.key = $1`,
     values: [key],
   })
@@ -44,13 +47,13 @@ export interface MessageFilter {
   before?: Date
 }
 
-/** Newest first. `cursor` is the id of the last message that was seen. */
+/** Newest first, without their payloads. `cursor` is the id of the last message that was seen. */
 export async function listMessages(
   pool: Pool,
   filter: MessageFilter,
   page: { limit: number; cursor?: string },
-): Promise<MessageRecord[]> {
-  const { rows } = await pool.query<MessageRecord>({
+): Promise<MessageSummary[]> {
+  const { rows } = await pool.query<MessageSummary>({
     text: `SELECT ${COLUMNS} FROM messages m LEFT JOIN owners o ON o.id = m.owner_id
       WHERE ($1::uuid IS NULL OR m.owner_id = $1)
         AND ($2::text IS NULL OR m.event_type = $2)

@@ -17,12 +17,15 @@ export interface PoolOptions {
  * The caller ends it.
  */
 export function createPool(databaseUrl: string, options: PoolOptions = {}): Pool {
+  const { statementTimeoutMs = 30_000 } = options
   const pool = new pg.Pool({
     connectionString: databaseUrl,
     max: options.max ?? 10,
     application_name: options.applicationName ?? 'posthorn',
     connectionTimeoutMillis: options.connectTimeoutMs ?? 5_000,
-    statement_timeout: options.statementTimeoutMs ?? 30_000,
+    statement_timeout: statementTimeoutMs,
+    // Where the network falls silent the server's own bound is never heard of.
+    query_timeout: statementTimeoutMs + 5_000,
     idleTimeoutMillis: 60_000,
     keepAlive: true,
     // Compiling a plan costs more than any statement here takes to run.

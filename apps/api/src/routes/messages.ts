@@ -19,7 +19,7 @@ import {
   uuidTimeMs,
 } from '@posthorn/contracts'
 import type { AcceptResult, EmittedEvent } from '@posthorn/dispatch'
-import { findMessage, listMessages, type MessageRecord } from '@posthorn/store'
+import { findMessage, listMessages, type MessageSummary } from '@posthorn/store'
 import { Type } from 'typebox'
 import type { Api, ApiContext } from '../api.ts'
 import { decodeCursor, pageOf } from '../cursor.ts'
@@ -285,7 +285,7 @@ function toAccepted({ message }: Extract<AcceptResult, { kind: 'accepted' }>): A
   }
 }
 
-function toMessage(record: MessageRecord): Message {
+function toMessage(record: MessageSummary): Message {
   return {
     id: encodeId('msg', record.id),
     owner: encodeId('own', record.ownerId),

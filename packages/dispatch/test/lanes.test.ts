@@ -1,0 +1,247 @@
+import fc from 'fast-check'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { createLanes, PARKED } from '../src/lanes.ts'
+
+const PARK_AFTER_MS = 1_000
+
+/** A task that ends when told to. */
+interface Handle {
+  lane: string
+  end(): void
+  fail(error: Error): void
+}
+
+/** Lanes with a record of what runs. */
+function observeLanes(total: number, waitingMax = 1_000) {
+  const lanes = createLanes({ total, parkAfterMs: PARK_AFTER_MS, waitingMax })
+  const running: Handle[] = []
+  const started: string[] = []
+  return {
+    lanes,
+    running,
+    started,
+    run(lane: string, limit: number, name = lane): Promise<string | typeof PARKED> {
+      return lanes.run(lane, limit, () => {
+        started.push(name)
+        const { promise, resolve, reject } = Promise.withResolvers<string>()
+        const handle: Handle = {
+          lane,
+          end() {
+            running.splice(running.indexOf(handle), 1)
+            resolve(name)
+          },
+          fail(error) {
+            running.splice(running.indexOf(handle), 1)
+            reject(error)
+          },
+        }
+        running.push(handle)
+        return promise
+      })
+    },
+  }
+}
+
+/** Lets everything that is decided by now happen. */
+const settle = () => vi.advanceTimersByTimeAsync(0)
+
+beforeEach(() => {
+  vi.useFakeTimers()
+})
+afterEach(() => {
+  vi.useRealTimers()
+})
+
+describe('any work in any order', () => {
+  type Step =
+    | { kind: 'run'; lane: string }
+    | { kind: 'end' | 'fail'; at: number }
+    | { kind: 'pass'; ms: number }
+  const anyStep: fc.Arbitrary<Step> = fc.oneof(
+    {
+      weight: 5,
+      arbitrary: fc.record({ kind: fc.constant('run' as const), lane: fc.constantFrom('a', 'b', 'c', 'd') }),
+    },
+    {
+      weight: 3,
+      arbitrary: fc.record({ kind: fc.constantFrom('end' as const, 'fail' as const), at: fc.nat(100) }),
+    },
+    { weight: 1, arbitrary: fc.record({ kind: fc.constant('pass' as const), ms: fc.nat(1_500) }) },
+  )
+
+  test('never more at once than the limits of the lane and of the whole; everything ends or is parked', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.integer({ min: 1, max: 6 }),
+        fc.integer({ min: 1, max: 4 }),
+        fc.array(anyStep, { maxLength: 80 }),
+        async (total, limit, steps) => {
+          const { lanes, running, started, run } = observeLanes(total)
+          const results: Promise<unknown>[] = []
+          const check = () => {
+            expect(running.length).toBeLessThanOrEqual(total)
+            expect(lanes.inFlight).toBe(running.length)
+            for (const lane of ['a', 'b', 'c', 'd']) {
+              expect(running.filter((handle) => handle.lane === lane).length).toBeLessThanOrEqual(limit)
+            }
+          }
+          for (const step of steps) {
+            if (step.kind === 'run') {
+              results.push(run(step.lane, limit).catch((error: Error) => error.message))
+            } else if (step.kind === 'pass') {
+              await vi.advanceTimersByTimeAsync(step.ms)
+            } else if (running.length > 0) {
+              const handle = running[step.at % running.length]!
+              if (step.kind === 'end') handle.end()
+              else handle.fail(new Error('failed'))
+            }
+            await settle()
+            check()
+          }
+          while (running.length > 0) {
+            running[0]!.end()
+            await settle()
+            check()
+          }
+          const settled = await Promise.all(results)
+          expect(settled.filter((result) => result !== PARKED)).toHaveLength(started.length)
+          expect(lanes.inFlight).toBe(0)
+        },
+      ),
+      { numRuns: 200 },
+    )
+  })
+})
+
+test('a task that fails gives its place to the next one', async () => {
+  const { running, run, started } = observeLanes(1)
+  const first = run('a', 1, 'first')
+  const second = run('a', 1, 'second')
+  running[0]!.fail(new Error('no'))
+  await expect(first).rejects.toThrow('no')
+  expect(started).toEqual(['first', 'second'])
+  running[0]!.end()
+  expect(await second).toBe('second')
+})
+
+test('lanes with work waiting take turns', async () => {
+  const { running, run, started } = observeLanes(1)
+  const all = ['a', 'a', 'a', 'a', 'b', 'b', 'c'].map((lane) => run(lane, 10))
+  while (running.length > 0) {
+    running[0]!.end()
+    await settle()
+  }
+  await Promise.all(all)
+  expect(started).toEqual(['a', 'a', 'b', 'c', 'a', 'b', 'a'])
+})
+
+test('a lane that hangs parks what waits for it and nobody else’s', async () => {
+  const { running, run } = observeLanes(10)
+  void run('hanging', 1)
+  const parked = [run('hanging', 1), run('hanging', 1)]
+  void run('healthy', 1)
+  const waiting = run('healthy', 1)
+  await vi.advanceTimersByTimeAsync(PARK_AFTER_MS / 2)
+  running.find(({ lane }) => lane === 'healthy')!.end()
+  await vi.advanceTimersByTimeAsync(PARK_AFTER_MS)
+  expect(await Promise.all(parked)).toEqual([PARKED, PARKED])
+  // While it hangs, what comes is not even made to wait.
+  expect(await run('hanging', 1)).toBe(PARKED)
+  running.find(({ lane }) => lane === 'healthy')!.end()
+  expect(await waiting).toBe('healthy')
+  expect(running.map(({ lane }) => lane)).toEqual(['hanging'])
+})
+
+test('a lane that moves keeps its waiters for twice the time, and parks the rest', async () => {
+  const { running, run } = observeLanes(10)
+  const results = Array.from({ length: 5 }, () => run('slow', 1))
+  for (let ended = 0; ended < 2; ended += 1) {
+    await vi.advanceTimersByTimeAsync(PARK_AFTER_MS * 0.9)
+    running[0]!.end()
+  }
+  await vi.advanceTimersByTimeAsync(PARK_AFTER_MS * 0.9)
+  running[0]!.end()
+  expect(await Promise.all(results)).toEqual(['slow', 'slow', 'slow', PARKED, PARKED])
+})
+
+test('what comes to a slow lane is parked at once when its turn would come too late', async () => {
+  const { running, run } = observeLanes(10)
+  void run('slow', 1)
+  await vi.advanceTimersByTimeAsync(PARK_AFTER_MS / 2)
+  const waiting = run('slow', 1)
+  // Half the time for the one that runs, so at least as much for each that waits: the third is too late.
+  const third = run('slow', 1)
+  expect(await run('slow', 1)).toBe(PARKED)
+  for (let left = 3; left > 0; left -= 1) {
+    running[0]!.end()
+    await settle()
+  }
+  expect(await Promise.all([waiting, third])).toEqual(['slow', 'slow'])
+})
+
+test('a fast lane may have any number waiting', async () => {
+  const { running, run } = observeLanes(10)
+  const results = Array.from({ length: 500 }, () => run('fast', 2))
+  while (running.length > 0) {
+    running[0]!.end()
+    await settle()
+  }
+  expect(await Promise.all(results)).toEqual(Array.from({ length: 500 }, () => 'fast'))
+})
+
+test('what waits because the whole is full is parked after twice the time', async () => {
+  const { running, run } = observeLanes(1)
+  void run('hanging', 2)
+  const waiting = run('healthy', 1)
+  await vi.advanceTimersByTimeAsync(PARK_AFTER_MS)
+  const later = run('healthy', 1)
+  await vi.advanceTimersByTimeAsync(PARK_AFTER_MS * 1.5)
+  expect(await waiting).toBe(PARKED)
+  running[0]!.end()
+  await settle()
+  running[0]!.end()
+  expect(await later).toBe('healthy')
+})
+
+test('there is room while few wait, and those who asked are told one at a time', async () => {
+  const { lanes, running, run } = observeLanes(1, 2)
+  await lanes.room()
+  const tasks = Array.from({ length: 3 }, () => run('a', 1))
+  const told: number[] = []
+  for (const caller of [1, 2]) void lanes.room().then(() => told.push(caller))
+  await settle()
+  expect(told).toEqual([])
+  running[0]!.end()
+  await settle()
+  expect(told).toEqual([1])
+  running[0]!.end()
+  await settle()
+  expect(told).toEqual([1, 2])
+  running[0]!.end()
+  await Promise.all(tasks)
+})
+
+test('a lane that hung works again after something in it ended', async () => {
+  const { running, run } = observeLanes(10)
+  void run('a', 1)
+  await vi.advanceTimersByTimeAsync(PARK_AFTER_MS)
+  expect(await run('a', 1)).toBe(PARKED)
+  running[0]!.end()
+  await settle()
+  const again = run('a', 1)
+  running[0]!.end()
+  expect(await again).toBe('a')
+})
+
+test('close parks all that wait and all that come, and lets what runs end', async () => {
+  const { lanes, running, run } = observeLanes(2)
+  const first = run('a', 1)
+  const waiting = [run('a', 1), run('b', 1), run('b', 1), run('c', 1)]
+  lanes.close()
+  running.find(({ lane }) => lane === 'b')!.end()
+  expect(await Promise.all(waiting)).toEqual([PARKED, 'b', PARKED, PARKED])
+  expect(await run('d', 1)).toBe(PARKED)
+  running[0]!.end()
+  expect(await first).toBe('a')
+  expect(lanes.inFlight).toBe(0)
+})

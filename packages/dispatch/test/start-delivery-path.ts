@@ -1,0 +1,92 @@
+import { newUuid } from '@posthorn/contracts'
+import { createAddressRule, createPost } from '@posthorn/egress'
+import {
+  createDeliveryQueue,
+  createDeliveryWorker,
+  createQueueBackend,
+  type DeliveryQueue,
+} from '@posthorn/queue'
+import { createLogger, parseSettings } from '@posthorn/runtime'
+import { generateSecret, parseSecret } from '@posthorn/signing'
+import { createStore, migrate, type Store } from '@posthorn/store'
+import { createDatabase, type TestBackend, templateDatabase } from '@posthorn/testkit'
+import { type Accept, createAccept, createDeliver } from '../src/index.ts'
+
+/** The verbs of this package on a fresh database and a queue of their own. */
+export interface DeliveryPath {
+  store: Store
+  queue: DeliveryQueue
+  accept: Accept
+  /** Takes jobs from the queue from now on. */
+  startDelivering(): void
+  addEventTypes(...names: string[]): Promise<void>
+  /** @returns the owner's UUID */
+  addOwner(uid: string): Promise<string>
+  addEndpoint(ownerId: string, url: string, eventTypes: string[]): Promise<{ id: string; secret: string }>
+  close(): Promise<void>
+}
+
+export async function startDeliveryPath(backendKind: TestBackend): Promise<DeliveryPath> {
+  const logger = createLogger({ level: 'error', name: 'test' })
+  const template = await templateDatabase('platform', async (url) => {
+    const store = createStore(url)
+    await migrate(store.pool)
+    await createQueueBackend({ kind: 'postgres', url }, logger).prepare()
+    await store.close()
+  })
+  const database = await createDatabase({ template })
+  const settings = parseSettings({ POSTHORN_EGRESS_ALLOW: '127.0.0.0/8' })
+  const store = createStore(database.url)
+  const { prisma, pool } = store
+  const backend = createQueueBackend(
+    backendKind.redisUrl === undefined
+      ? { kind: 'postgres', url: database.url }
+      : { kind: 'redis', url: backendKind.redisUrl, prefix: `{${backendKind.queuePrefix}-${database.name}}` },
+    logger,
+  )
+  const queue = createDeliveryQueue(backend)
+  const accept = createAccept({ pool, queue, logger })
+  const closers: (() => Promise<unknown>)[] = []
+
+  return {
+    store,
+    queue,
+    accept,
+    startDelivering() {
+      const { post, close } = createPost({
+        rule: createAddressRule({ allow: settings.egressAllow }),
+        connectTimeoutMs: settings.connectTimeoutMs,
+        attemptTimeoutMs: settings.attemptTimeoutMs,
+        userAgent: 'Posthorn/test',
+      })
+      const deliver = createDeliver({ pool, post, logger, settings })
+      const worker = createDeliveryWorker(backend, { concurrency: 8 }, deliver.deliver)
+      closers.push(async () => {
+        await Promise.all([deliver.close(1_000), worker.close()])
+        await close()
+      })
+    },
+    async addEventTypes(...names) {
+      await prisma.eventType.createMany({ data: names.map((name) => ({ name })) })
+    },
+    async addOwner(uid) {
+      const id = newUuid()
+      await prisma.owner.create({ data: { id, uid } })
+      return id
+    },
+    async addEndpoint(ownerId, url, eventTypes) {
+      const id = newUuid()
+      const secret = generateSecret()
+      const secrets = { create: { id: newUuid(), secret: new Uint8Array(parseSecret(secret)) } }
+      await prisma.endpoint.create({ data: { id, ownerId, url, eventTypes, secrets } })
+      return { id, secret }
+    },
+    async close() {
+      for (const close of closers) await close()
+      await accept.close()
+      await queue.close()
+      await store.close()
+      await database.drop()
+    },
+  }
+}
