@@ -5,11 +5,12 @@ import {
   isIdempotencyKey,
   parseTime,
 } from '@posthorn/contracts'
+import { HopelessJobError } from '@posthorn/queue'
 import type { Logger } from '@posthorn/runtime'
 import type { Accept, AcceptResult } from './accept.ts'
 
 /** Some messages of a job can never be accepted; the others were. */
-export class RefusedMessagesError extends Error {
+export class RefusedMessagesError extends HopelessJobError {
   readonly code = 'messages_refused'
 }
 

@@ -124,9 +124,9 @@ const definitions = {
   redisUrl: define({
     name: 'REDIS_URL',
     meaning: 'The Redis that holds the queue; needs DATABASE_URL. Without it, the queue is in PostgreSQL.',
-    expected: 'a URL that starts with redis:// or rediss://',
+    expected: 'a URL that starts with redis://, rediss://, redis+cluster:// or redis+sentinel://',
     secret: true,
-    parse: parseUrlOf('redis:', 'rediss:'),
+    parse: parseUrlOf('redis:', 'rediss:', 'redis+cluster:', 'redis+sentinel:'),
   }),
   port: define({
     name: 'POSTHORN_PORT',

@@ -8,8 +8,8 @@ export interface Shutdown {
    * middle of a start closes what there is by then.
    */
   defer(name: string, close: () => Promise<void> | void): void
-  /** Starts the same shutdown by program; exit code 0. */
-  stop(): void
+  /** Starts the same shutdown by program; exit code 0, or 1 where what the program was to do `failed`. */
+  stop(options?: { failed: boolean }): void
   /** Takes the signal handlers away again, and closes nothing. */
   uninstall(): void
 }
@@ -17,13 +17,14 @@ export interface Shutdown {
 /**
  * Closes everything in order when the process is told to stop, within `boundMs` in all.
  *
- * Exit codes: 0 after a signal, `stop()` or running out of work; 1 after an uncaught error, when a closer
- * fails, when the bound is over (the log names the closer that hangs) and at a second signal.
+ * Exit codes: 0 after a signal, `stop()` or running out of work; 1 after an uncaught error or
+ * `stop({ failed: true })`, when a closer fails, when the bound is over (the log names the closer that hangs) and at a second signal.
  */
 export function onShutdown(options: { logger: Logger; boundMs: number }): Shutdown {
   const { logger, boundMs } = options
   const closers: { name: string; close: () => Promise<void> | void }[] = []
   let closing: string | undefined
+  let failed = false
 
   const handle = closeWithGrace(
     {
@@ -36,7 +37,9 @@ export function onShutdown(options: { logger: Logger; boundMs: number }): Shutdo
     async ({ err, signal }) => {
       if (err !== undefined) logger.fatal({ err }, 'uncaught error, shutting down')
       else logger.info({ signal }, 'shutting down')
-      if (!(await closeAll())) throw new Error('a closer failed')
+      const allClosed = await closeAll()
+      // What this throws is the exit code and nothing else: it was told where it happened.
+      if (failed || !allClosed) throw new Error('failed')
     },
   )
 
@@ -60,7 +63,10 @@ export function onShutdown(options: { logger: Logger; boundMs: number }): Shutdo
     defer: (name, close) => {
       closers.push({ name, close })
     },
-    stop: () => handle.close(),
+    stop(options) {
+      failed = options?.failed ?? false
+      handle.close()
+    },
     uninstall: () => handle.uninstall(),
   }
 }
