@@ -8,7 +8,7 @@ export interface Delivery {
   attempts: number
 }
 
-export interface Attempt {
+interface Attempt {
   number: number
   startedAt: string
   durationMs: number

@@ -61,8 +61,7 @@ export async function demo(env: NodeJS.ProcessEnv, options: { once?: true }): Pr
   } catch (error) {
     process.stderr.write(`The demo failed: ${error instanceof Error ? error.message : String(error)}\n`)
     logger.debug({ err: error }, 'demo.failed')
-    process.exitCode = 1
-    shutdown.stop()
+    shutdown.stop({ failed: true })
   }
 }
 

@@ -4,9 +4,13 @@ import { runCommand } from './run-command.ts'
 /** `posthorn migrate`: brings the database up to date, and exits. */
 export async function migrateCommand(env: NodeJS.ProcessEnv): Promise<void> {
   const say = (line: string) => void process.stdout.write(`${line}\n`)
-  await runCommand(env, { name: 'posthorn-migrate', needsDatabaseUrl: true, say }, async (context) => {
-    const applied = await prepareStores(context)
-    say(applied.length === 0 ? 'The database is up to date.' : `Applied: ${applied.join(', ')}`)
-    context.shutdown.stop()
-  })
+  await runCommand(
+    { POSTHORN_LOG_LEVEL: 'warn', ...env },
+    { name: 'posthorn-migrate', needsDatabaseUrl: true, say },
+    async (context) => {
+      const applied = await prepareStores(context)
+      say(applied.length === 0 ? 'The database is up to date.' : `Applied: ${applied.join(', ')}`)
+      context.shutdown.stop()
+    },
+  )
 }

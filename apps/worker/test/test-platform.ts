@@ -43,6 +43,7 @@ export const EVENT_TYPE = 'pay_info.paid'
 export async function startTestPlatform(
   backendKind: TestBackend,
   overrides: Partial<Settings> = {},
+  options: { queuePrefix?: string } = {},
 ): Promise<TestPlatform> {
   const template = await templateDatabase('platform', async (url) => {
     const store = createStore(url)
@@ -63,7 +64,11 @@ export async function startTestPlatform(
   const backend = createQueueBackend(
     backendKind.redisUrl === undefined
       ? { kind: 'postgres', url: database.url }
-      : { kind: 'redis', url: backendKind.redisUrl, prefix: `{${backendKind.queuePrefix}-${database.name}}` },
+      : {
+          kind: 'redis',
+          url: backendKind.redisUrl,
+          prefix: options.queuePrefix ?? `{${backendKind.queuePrefix}-${database.name}}`,
+        },
     logger,
   )
   const queue = createDeliveryQueue(backend)

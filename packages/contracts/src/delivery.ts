@@ -5,7 +5,7 @@ import { Time } from './text.ts'
 export const DELIVERY_STATES = ['pending', 'delivered', 'dead', 'cancelled', 'skipped'] as const
 
 const STATES_DESCRIPTION =
-  'pending: attempts are to come. delivered: an attempt was answered with 2xx. dead: every attempt failed. cancelled: its endpoint was deleted or disabled. skipped: not meant to be sent.'
+  'pending: attempts are to come. delivered: an attempt was answered with 2xx. dead: every attempt failed. cancelled: its endpoint was deleted. skipped: its endpoint was disabled.'
 
 export const DeliveryState = Type.Enum([...DELIVERY_STATES], {
   description: STATES_DESCRIPTION,

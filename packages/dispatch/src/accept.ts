@@ -174,7 +174,7 @@ async function commit(context: AcceptContext, messages: NewMessage[]): Promise<N
   const first = new Map<string, NewMessage>()
   const repeated: NewMessage[] = []
   for (const message of messages) {
-    const key = message.idempotencyKey === undefined ? message.id : `key ${message.idempotencyKey}`
+    const key = identityOf(message)
     if (first.has(key)) repeated.push(message)
     else first.set(key, message)
   }
@@ -183,12 +183,22 @@ async function commit(context: AcceptContext, messages: NewMessage[]): Promise<N
   const results = await acceptInPartitions(context, ordered)
   enqueueInBackground(context, results)
   const resultOf = new Map(ordered.map((message, at) => [message, results[at]!]))
-  // The same id twice in one commit: the second goes after the first, and finds it if it was taken.
-  if (repeated.length > 0) {
-    const later = await commit(context, repeated)
-    for (const [at, message] of repeated.entries()) resultOf.set(message, later[at]!)
+  // The same id twice in one commit: the second finds the first, or has a try of its own if that was refused.
+  const again: NewMessage[] = []
+  for (const message of repeated) {
+    const { kind } = resultOf.get(first.get(identityOf(message))!)!
+    if (kind === 'accepted' || kind === 'exists') resultOf.set(message, { kind: 'exists' })
+    else again.push(message)
+  }
+  if (again.length > 0) {
+    const later = await commit(context, again)
+    for (const [at, message] of again.entries()) resultOf.set(message, later[at]!)
   }
   return messages.map((message) => resultOf.get(message)!)
+}
+
+function identityOf({ id, idempotencyKey }: NewMessage): string {
+  return idempotencyKey === undefined ? id : `key ${idempotencyKey}`
 }
 
 /** Repeats what failed for a reason that passes; nothing of a failed statement was kept. */

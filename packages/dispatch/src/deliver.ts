@@ -89,10 +89,18 @@ export function createDeliver(context: DeliverContext): Deliver {
     // What is not claimed waits in the queue, where it takes no memory of ours.
     await lanes.room()
     if (closing) return
+    const attempts = await beginAttempts(ids).finally(lanes.brought)
+    const all = Promise.all(attempts).then(() => {})
+    track(all)
+    await withinJob(all)
+  }
+
+  /** Claims, and puts what was claimed into the lanes. */
+  async function beginAttempts(ids: readonly string[]): Promise<Promise<void>[]> {
     const claim = newUuid()
     const leaseUntilMs = Date.now() + settings.leaseMs
     const claimed = await claimDeliveries(pool, ids, claim, settings.leaseMs)
-    if (claimed.length === 0) return
+    if (claimed.length === 0) return []
     const targetOf = await targets.load(claimed)
 
     const over: Record<Exclude<EndState, 'delivered' | 'dead'>, Held[]> = { cancelled: [], skipped: [] }
@@ -110,9 +118,7 @@ export function createDeliver(context: DeliverContext): Deliver {
     for (const state of ['cancelled', 'skipped'] as const) {
       if (over[state].length > 0) attempts.push(endDeliveries(pool, over[state], state))
     }
-    const all = Promise.all(attempts).then(() => {})
-    track(all)
-    await withinJob(all)
+    return attempts
   }
 
   function track(work: Promise<void>): void {

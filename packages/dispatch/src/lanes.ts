@@ -9,6 +9,8 @@ export interface Lanes {
   run<T>(lane: string, limit: number, task: () => Promise<T>): Promise<T | typeof PARKED>
   /** Resolves when fewer than `waitingMax` tasks wait: the time to bring more. */
   room(): Promise<void>
+  /** To be called when what came of `room` is in its lanes, be it nothing: lets the next one in. */
+  brought(): void
   /** Parks all that wait, and from now on all that come. */
   close(): void
   readonly inFlight: number
@@ -170,6 +172,7 @@ export function createLanes(options: LanesOptions): Lanes {
   return {
     run,
     room,
+    brought: tellOfRoom,
     close,
     get inFlight() {
       return inFlight

@@ -10,14 +10,16 @@ import { createLogger, parseSettings } from '@posthorn/runtime'
 import { generateSecret, parseSecret } from '@posthorn/signing'
 import { createStore, migrate, type Store } from '@posthorn/store'
 import { createDatabase, type TestBackend, templateDatabase } from '@posthorn/testkit'
-import { type Accept, createAccept, createDeliver } from '../src/index.ts'
+import { type Accept, createAccept, createDeliver, startSweep } from '../src/index.ts'
 
 /** The verbs of this package on a fresh database and a queue of their own. */
 export interface DeliveryPath {
+  /** Of the database. */
+  url: string
   store: Store
   queue: DeliveryQueue
   accept: Accept
-  /** Takes jobs from the queue from now on. */
+  /** Takes jobs from the queue, and sweeps, from now on. */
   startDelivering(): void
   addEventTypes(...names: string[]): Promise<void>
   /** @returns the owner's UUID */
@@ -49,6 +51,7 @@ export async function startDeliveryPath(backendKind: TestBackend): Promise<Deliv
   const closers: (() => Promise<unknown>)[] = []
 
   return {
+    url: database.url,
     store,
     queue,
     accept,
@@ -61,8 +64,10 @@ export async function startDeliveryPath(backendKind: TestBackend): Promise<Deliv
       })
       const deliver = createDeliver({ pool, post, logger, settings })
       const worker = createDeliveryWorker(backend, { concurrency: 8 }, deliver.deliver)
+      // What is parked comes back by it.
+      const sweep = startSweep({ pool, queue, logger })
       closers.push(async () => {
-        await Promise.all([deliver.close(1_000), worker.close()])
+        await Promise.all([sweep.stop(), deliver.close(1_000), worker.close()])
         await close()
       })
     },

@@ -61,6 +61,8 @@ const WORKER_OPTIONS = {
   // so running it often does no harm; giving it up would only wait for the sweep.
   maxStalledCount: 10,
   drainDelay: 5,
+  // After a refused connection. BullMQ's own 15 s would outlast the restart of a database.
+  runRetryDelay: 1_000,
 } satisfies Partial<WorkerOptions>
 
 /** Of ioredis: it was tried and is not there. Before the first try is over, BullMQ waits for it. */

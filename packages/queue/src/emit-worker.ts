@@ -1,6 +1,9 @@
 import { EMIT_QUEUE, type EmitJob } from '@posthorn/contracts'
-import type { Worker } from 'bullmq'
+import { UnrecoverableError, type Worker } from 'bullmq'
 import type { QueueBackend } from './backend.ts'
+
+/** Thrown by `process`: running the job again would not help. It is kept among the failed ones. */
+export class HopelessJobError extends UnrecoverableError {}
 
 /** Takes the events that applications put straight into the queue (`new Posthorn({ queue })`). */
 export function createEmitWorker(

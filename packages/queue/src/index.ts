@@ -5,4 +5,4 @@ export {
   type DeliveryQueue,
   QueueUnavailableError,
 } from './delivery-queue.ts'
-export { createEmitWorker } from './emit-worker.ts'
+export { createEmitWorker, HopelessJobError } from './emit-worker.ts'

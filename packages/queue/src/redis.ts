@@ -16,6 +16,8 @@ export interface ConnectRedisOptions {
  */
 export function connectRedis(url: string, options: ConnectRedisOptions): Redis | Cluster {
   const { protocol, hostname, port, username, password, pathname } = new URL(url)
+  // A URL has an IPv6 address in brackets, a socket takes it without.
+  const host = hostname.replace(/^\[(.*)\]$/, '$1')
   const credentials = {
     ...(username !== '' && { username: decodeURIComponent(username) }),
     ...(password !== '' && { password: decodeURIComponent(password) }),
@@ -24,7 +26,7 @@ export function connectRedis(url: string, options: ConnectRedisOptions): Redis |
   const retryStrategy = (times: number) => Math.min(50 * times, 1_000)
   switch (protocol) {
     case 'redis+cluster:':
-      return new Cluster([{ host: hostname, port: Number(port || 6379) }], {
+      return new Cluster([{ host, port: Number(port || 6379) }], {
         clusterRetryStrategy: retryStrategy,
         enableOfflineQueue: options.enableOfflineQueue,
         redisOptions: { ...credentials, maxRetriesPerRequest: options.maxRetriesPerRequest },
@@ -33,8 +35,8 @@ export function connectRedis(url: string, options: ConnectRedisOptions): Redis |
       return new Redis({
         ...options,
         ...credentials,
-        sentinels: [{ host: hostname, port: Number(port || 26379) }],
-        name: pathname.slice(1),
+        sentinels: [{ host, port: Number(port || 26379) }],
+        name: decodeURIComponent(pathname.slice(1)),
         retryStrategy,
       })
     default:

@@ -28,7 +28,9 @@ async function roundTrip(url: string): Promise<string[]> {
 
 describe.runIf(ownRedisAvailable())('with a Redis of our own', () => {
   test('REDIS_URL may name a Cluster: all keys of the queue are in one slot', async () => {
-    const redis = await startRedis({ settings: { 'cluster-enabled': 'yes', 'cluster-announce-ip': '127.0.0.1' } })
+    const redis = await startRedis({
+      settings: { 'cluster-enabled': 'yes', 'cluster-announce-ip': '127.0.0.1' },
+    })
     try {
       await onRedis(redis, async (client) => {
         await client.call('CLUSTER', 'ADDSLOTSRANGE', '0', '16383')

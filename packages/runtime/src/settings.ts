@@ -152,8 +152,8 @@ const definitions = {
   masterKey: define({
     name: 'POSTHORN_MASTER_KEY',
     meaning:
-      'Encrypts signing secrets at rest: 32 bytes in base64, as `openssl rand -base64 32` makes them. ' +
-      'In embedded mode one is made in the data folder.',
+      'Kept for the encryption of signing secrets at rest, which is not there yet: it is checked and not used. ' +
+      '32 bytes in base64, as `openssl rand -base64 32` makes them.',
     expected: '32 bytes in base64 (make some with: openssl rand -base64 32)',
     secret: true,
     parse: (text) =>

@@ -22,6 +22,12 @@ test('stop() by program closes and exits 0', async () => {
   expect(program.closed()).toEqual(['api', 'queue', 'database'])
 })
 
+test('stop({ failed: true }) closes in the same way and exits 1', async () => {
+  const program = await startProgram('stops as failed')
+  expect(await program.exit).toBe(1)
+  expect(program.closed()).toEqual(['api', 'queue', 'database'])
+})
+
 test('a closer that fails keeps no other from closing, and the exit code is 1', async () => {
   const program = await startProgram('failing')
   program.child.kill('SIGINT')

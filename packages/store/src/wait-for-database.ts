@@ -2,17 +2,22 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { isUnavailable } from './database-errors.ts'
 import type { Pool } from './pool.ts'
 
-/** `code`: `database_unreachable`. */
+/** `code`: `database_unreachable`, or `database_refused` where waiting cannot help. */
 export class DatabaseUnreachableError extends Error {
-  readonly code = 'database_unreachable'
+  readonly code: 'database_unreachable' | 'database_refused'
+  constructor(code: DatabaseUnreachableError['code'], message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.name = 'DatabaseUnreachableError'
+    this.code = code
+  }
 }
 
 /**
  * Waits for the database to answer.
  *
  * @param onWait called once, when it does not answer at once
- * @throws {DatabaseUnreachableError} after `timeoutMs`; another error at once where waiting cannot
- *   help (a wrong password, a database that does not exist)
+ * @throws {DatabaseUnreachableError} after `timeoutMs`, or at once where waiting cannot help (a wrong
+ *   password, a database that does not exist)
  */
 export async function waitForDatabase(
   pool: Pool,
@@ -24,11 +29,18 @@ export async function waitForDatabase(
       await pool.query('SELECT 1')
       return
     } catch (error) {
-      if (!isUnavailable(error)) throw error
       const reason = describe(error)
+      if (!isUnavailable(error)) {
+        throw new DatabaseUnreachableError(
+          'database_refused',
+          `The database refused the connection (${reason}). Check what DATABASE_URL says.`,
+          { cause: error },
+        )
+      }
       if (first) onWait(reason)
       if (Date.now() >= deadline) {
         throw new DatabaseUnreachableError(
+          'database_unreachable',
           `The database did not answer within ${Math.round(timeoutMs / 1000)} s (${reason}). Check that it runs and that DATABASE_URL names it.`,
           { cause: error },
         )

@@ -1,0 +1,168 @@
+import { newUuid } from '@posthorn/contracts'
+import {
+  type AttemptResult,
+  claimDeliveries,
+  endDeliveries,
+  findDelivery,
+  listAttempts,
+  makeDue,
+  recordAttempts,
+  releaseDeliveries,
+  takeDue,
+} from '@posthorn/store'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { type DeliveryPath, startDeliveryPath } from './start-delivery-path.ts'
+
+const LEASE_MS = 60_000
+const HOUR_MS = 3_600_000
+const TYPE = 'pay_info.paid'
+
+let path: DeliveryPath
+/** A delivery that is due and that nobody holds. */
+let id: string
+
+beforeAll(async () => {
+  path = await startDeliveryPath({ name: 'postgres', queuePrefix: 'unused' })
+  await path.addEventTypes(TYPE)
+  await path.addEndpoint(await path.addOwner('acme'), 'http://127.0.0.1:1/', [TYPE])
+})
+beforeEach(async () => {
+  const accepted = await path.accept.accept({ owner: 'acme', type: TYPE, data: Buffer.from('{}') })
+  if (accepted.kind !== 'accepted') throw new Error(accepted.kind)
+  const { rows } = await path.store.pool.query('SELECT id FROM deliveries WHERE message_id = $1', [
+    accepted.message.id,
+  ])
+  id = rows[0].id
+  await path.store.pool.query(
+    `UPDATE deliveries_pending SET due_at = now() - interval '1 second' WHERE id = $1`,
+    [id],
+  )
+})
+afterAll(() => path.close())
+
+/** @returns the claim, where it was given */
+async function claim(leaseMs = LEASE_MS): Promise<string | undefined> {
+  const uuid = newUuid()
+  const claimed = await claimDeliveries(path.store.pool, [id], uuid, leaseMs)
+  return claimed.length === 1 ? uuid : undefined
+}
+
+/** The lease is over by now. */
+async function claimAndExpire(): Promise<string> {
+  const uuid = await claim()
+  await expireLease()
+  return uuid!
+}
+
+async function expireLease(): Promise<void> {
+  await path.store.pool.query(
+    `UPDATE deliveries_pending SET lease_until = now() - interval '1 second' WHERE id = $1`,
+    [id],
+  )
+}
+
+function record(under: string, next: AttemptResult['next'], number = 1): Promise<Set<string>> {
+  return recordAttempts(path.store.pool, [
+    {
+      deliveryId: id,
+      claim: under,
+      number,
+      attemptId: newUuid(),
+      startedAt: new Date(),
+      durationMs: 1,
+      outcome: next.state === 'delivered' ? 'delivered' : 'rejected',
+      status: next.state === 'delivered' ? 200 : 500,
+      responseBodyTruncated: false,
+      next,
+    },
+  ])
+}
+
+const delivery = () => findDelivery(path.store.pool, id)
+const attempts = async () =>
+  (await listAttempts(path.store.pool, id, { limit: 10 })).map(({ status }) => status)
+
+describe('a claim', () => {
+  test('is given to one of many that ask at once', async () => {
+    const claims = await Promise.all(Array.from({ length: 10 }, () => claim()))
+    expect(claims.filter((given) => given !== undefined)).toHaveLength(1)
+  })
+
+  test('is not given while another holds it, and is once its lease is over', async () => {
+    await claim()
+    expect(await claim()).toBeUndefined()
+    expect(await takeDue(path.store.pool, 1_000, 0)).not.toContain(id)
+    await expireLease()
+    expect(await claim()).toBeDefined()
+  })
+
+  test('is not given before the delivery is due', async () => {
+    await record((await claim())!, { state: 'pending', delayMs: HOUR_MS })
+    expect(await claim()).toBeUndefined()
+    expect(await makeDue(path.store.pool, id, 0)).toBe(true)
+    // Times are kept in whole milliseconds: it may be due half of one from now.
+    await expect.poll(() => claim()).toBeDefined()
+  })
+
+  test('is not given for a delivery that has ended', async () => {
+    await record((await claim())!, { state: 'delivered' })
+    expect(await claim()).toBeUndefined()
+  })
+})
+
+describe('under a claim that was lost', () => {
+  const results: AttemptResult['next'][] = [
+    { state: 'delivered' },
+    { state: 'dead' },
+    { state: 'pending', delayMs: HOUR_MS },
+  ]
+
+  test.each(results)('$state is not written while another worker holds the delivery', async (next) => {
+    const lost = await claimAndExpire()
+    const held = await claim()
+    const before = await delivery()
+    expect(await record(lost, next)).toEqual(new Set())
+    expect(await delivery()).toEqual(before)
+    expect(await attempts()).toEqual([])
+    expect(await record(held!, { state: 'delivered' })).toEqual(new Set([id]))
+  })
+
+  test.each(results)('$state does not overwrite a retry that another worker set', async (next) => {
+    const lost = await claimAndExpire()
+    await record((await claim())!, { state: 'pending', delayMs: HOUR_MS / 2 })
+    const before = await delivery()
+    expect(await record(lost, next)).toEqual(new Set())
+    expect(await delivery()).toEqual(before)
+    expect(await attempts()).toEqual([500])
+  })
+
+  test.each(results)('$state does not reopen what another worker ended', async (next) => {
+    const lost = await claimAndExpire()
+    await record((await claim())!, { state: 'delivered' })
+    const before = await delivery()
+    expect(await record(lost, next)).toEqual(new Set())
+    expect(await delivery()).toEqual(before)
+    expect(await attempts()).toEqual([200])
+  })
+
+  test('a delivery is neither handed back nor ended', async () => {
+    const lost = await claimAndExpire()
+    const held = await claim()
+    await releaseDeliveries(path.store.pool, [{ id, claim: lost }], 0)
+    await endDeliveries(path.store.pool, [{ id, claim: lost }], 'cancelled')
+    expect(await claim()).toBeUndefined()
+    expect(await record(held!, { state: 'delivered' })).toEqual(new Set([id]))
+  })
+})
+
+test('a result that is written under an expired lease counts while nobody else took the delivery', async () => {
+  const expired = await claimAndExpire()
+  expect(await record(expired, { state: 'delivered' })).toEqual(new Set([id]))
+  expect(await delivery()).toMatchObject({ state: 'delivered', attempts: 1 })
+})
+
+test('a delivery that is handed back may be claimed at once, with no attempt used up', async () => {
+  await releaseDeliveries(path.store.pool, [{ id, claim: (await claim())! }], 0)
+  expect(await delivery()).toMatchObject({ state: 'pending', attempts: 0 })
+  await expect.poll(() => claim()).toBeDefined()
+})
