@@ -2,9 +2,9 @@
 // Ends with the runner's own count as a line of its own.
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 
 interface Summary {
   numPassedTests: number
@@ -13,7 +13,7 @@ interface Summary {
   numTodoTests: number
 }
 
-const vitest = createRequire(import.meta.url).resolve('vitest/vitest.mjs')
+const vitest = fileURLToPath(new URL('../node_modules/vitest/vitest.mjs', import.meta.url))
 const folder = mkdtempSync(join(tmpdir(), 'posthorn-test-'))
 const outputFile = join(folder, 'summary.json')
 const { status } = spawnSync(
