@@ -1,6 +1,6 @@
 import { createApiKey } from '@posthorn/store'
+import { type DatabaseProxy, startProxy } from '@posthorn/testkit'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { type DatabaseProxy, startProxy } from './start-proxy.ts'
 import { type Answer, startTestApi, type TestApi } from './start-test-api.ts'
 
 let api: TestApi

@@ -1,7 +1,7 @@
 import { createPool, waitForDatabase } from '@posthorn/store'
-import { createDatabase, freePort } from '@posthorn/testkit'
+import { createDatabase, freePort, startProxy } from '@posthorn/testkit'
 import { describe, type TestContext, test } from 'vitest'
-import { startProxy } from '../../api/test/start-proxy.ts'
+
 import { makeDataDir, spawnPosthorn } from './spawn-posthorn.ts'
 
 const PASSWORD = 'hunter2-of-the-database'

@@ -1,7 +1,13 @@
 import { listAttempts } from '@posthorn/store'
-import { describeEachBackend, ownRedisAvailable, type Receiver, type TestBackend } from '@posthorn/testkit'
+import {
+  describeEachBackend,
+  ownRedisAvailable,
+  type Receiver,
+  startProxy,
+  type TestBackend,
+} from '@posthorn/testkit'
 import { type TestContext, test } from 'vitest'
-import { startProxy } from '../../api/test/start-proxy.ts'
+
 import { type KillField, startKillField } from './start-kill-field.ts'
 
 /** A lease, the sweep's grace and the start of a few processes, on a machine that has other things to do. */

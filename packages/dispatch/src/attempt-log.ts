@@ -1,6 +1,8 @@
-import { setTimeout as delay } from 'node:timers/promises'
 import { coalesce, type Logger } from '@posthorn/runtime'
-import { type AttemptResult, isTransient, isUnavailable, type Pool, recordAttempts } from '@posthorn/store'
+import { type AttemptResult, isTransient, type Pool, recordAttempts } from '@posthorn/store'
+import { outlast } from './outlast.ts'
+
+const RETRIES_MAX = 5
 
 interface Entry {
   result: AttemptResult
@@ -44,20 +46,19 @@ export function createAttemptLog(context: Context): AttemptLog {
 }
 
 async function commit(context: Context, entries: Entry[]): Promise<Written[]> {
+  const results = entries.map((entry) => entry.result)
+  // The POSTs are made. While nobody else may take the deliveries, it is worth waiting to say so.
   const leaseUntilMs = Math.min(...entries.map((entry) => entry.leaseUntilMs))
   for (let failures = 0; ; failures++) {
     try {
-      const results = entries.map((entry) => entry.result)
-      const written = await recordAttempts(context.pool, results)
+      const written = await outlast(
+        () => recordAttempts(context.pool, results),
+        leaseUntilMs,
+        (error) => context.logger.warn({ err: error, results: results.length }, 'attempts.waiting'),
+      )
       return results.map((result) => written.has(result.deliveryId))
     } catch (error) {
-      if (isUnavailable(error) && Date.now() < leaseUntilMs) {
-        // The POSTs are made. While nobody else may take the deliveries, it is worth waiting to say so.
-        if (failures === 0) context.logger.warn({ err: error, results: entries.length }, 'attempts.waiting')
-        await delay(Math.min(50 * 2 ** failures, 1_000))
-        continue
-      }
-      if (isTransient(error) && failures < 5) continue
+      if (isTransient(error) && failures < RETRIES_MAX) continue
       if (entries.length === 1) return [{ error }]
       // One result that cannot be written costs one delivery, not all that share its commit.
       return (await Promise.all(entries.map((entry) => commit(context, [entry])))).flat()

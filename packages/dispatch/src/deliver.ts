@@ -15,6 +15,7 @@ import {
 import { createAttemptLog } from './attempt-log.ts'
 import { attemptResult } from './attempt-result.ts'
 import { createLanes, PARKED } from './lanes.ts'
+import { outlast } from './outlast.ts'
 
 import { createTargets, type Target } from './targets.ts'
 
@@ -78,7 +79,8 @@ export function createDeliver(context: DeliverContext): Deliver {
 
   const release = coalesce<Held, void>({
     run: async (held) => {
-      await releaseDeliveries(pool, held, closing ? 0 : PARK_DELAY_MS * (0.8 + 0.4 * Math.random()))
+      const delayMs = closing ? 0 : PARK_DELAY_MS * (0.8 + 0.4 * Math.random())
+      await outlast(() => releaseDeliveries(pool, held, delayMs), Date.now() + settings.leaseMs / 4)
       return held.map(() => undefined)
     },
     itemsMax: 1_000,
@@ -89,19 +91,25 @@ export function createDeliver(context: DeliverContext): Deliver {
     // What is not claimed waits in the queue, where it takes no memory of ours.
     await lanes.room()
     if (closing) return
-    const attempts = await beginAttempts(ids).finally(lanes.brought)
-    const all = Promise.all(attempts).then(() => {})
-    track(all)
-    await withinJob(all)
+    const work = beginAttempts(ids)
+      .finally(lanes.brought)
+      .then((attempts) => Promise.all(attempts))
+      .then(() => {})
+    track(work)
+    await withinJob(work)
   }
 
   /** Claims, and puts what was claimed into the lanes. */
   async function beginAttempts(ids: readonly string[]): Promise<Promise<void>[]> {
     const claim = newUuid()
-    const leaseUntilMs = Date.now() + settings.leaseMs
-    const claimed = await claimDeliveries(pool, ids, claim, settings.leaseMs)
+    let leaseUntilMs = 0
+    // A claim whose answer was lost is asked for again: otherwise its deliveries would wait for the lease.
+    const claimed = await outlast(() => {
+      leaseUntilMs = Date.now() + settings.leaseMs
+      return claimDeliveries(pool, ids, claim, settings.leaseMs)
+    }, Date.now() + settings.leaseMs)
     if (claimed.length === 0) return []
-    const targetOf = await targets.load(claimed)
+    const targetOf = await outlast(() => targets.load(claimed), leaseUntilMs)
 
     const over: Record<Exclude<EndState, 'delivered' | 'dead'>, Held[]> = { cancelled: [], skipped: [] }
     const attempts: Promise<void>[] = []
@@ -116,7 +124,8 @@ export function createDeliver(context: DeliverContext): Deliver {
       }
     }
     for (const state of ['cancelled', 'skipped'] as const) {
-      if (over[state].length > 0) attempts.push(endDeliveries(pool, over[state], state))
+      if (over[state].length === 0) continue
+      attempts.push(outlast(() => endDeliveries(pool, over[state], state), leaseUntilMs))
     }
     return attempts
   }

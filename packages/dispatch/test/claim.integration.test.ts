@@ -96,6 +96,14 @@ describe('a claim', () => {
     expect(await claim()).toBeDefined()
   })
 
+  test('is given again to the same claim: the answer to it may have been lost', async () => {
+    const uuid = newUuid()
+    for (const _ of [1, 2]) {
+      expect(await claimDeliveries(path.store.pool, [id], uuid, LEASE_MS)).toHaveLength(1)
+    }
+    expect(await claim()).toBeUndefined()
+  })
+
   test('is not given before the delivery is due', async () => {
     await record((await claim())!, { state: 'pending', delayMs: HOUR_MS })
     expect(await claim()).toBeUndefined()

@@ -75,7 +75,8 @@ WITH input AS MATERIALIZED (
 ), new_deliveries AS (
   INSERT INTO deliveries_pending (id, state, message_id, endpoint_id, owner_id, event_type, due_at, wake_at)
   SELECT uuidv7(), 'pending', i.id, m.endpoint_id, i.owner_id, i.event_type,
-    now(), now() + $10::int * interval '1 millisecond'
+    -- Rounded up to the column's milliseconds, it would not be due to a worker that is quick.
+    date_trunc('milliseconds', now()), now() + $10::int * interval '1 millisecond'
   FROM input i JOIN matched m USING (n)
   WHERE i.id IN (SELECT id FROM new_messages)
   RETURNING id, message_id

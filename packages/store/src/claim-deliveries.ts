@@ -14,13 +14,15 @@ export interface ClaimedDelivery {
 }
 
 // Input:   $1 delivery ids, $2 the claim, $3 the lease in milliseconds
-// Output:  one row a delivery that was due and that nobody held; a payload travels once a message
+// Output:  one row a delivery that was due and that nobody else held; a payload travels once a message
+// Again:   under the same claim it finds the same deliveries: the answer may have been lost
 // Locks:   the rows claimed; another worker's claim of the same rows waits and then finds them held
 const CLAIM = `
 WITH claimed AS (
   UPDATE deliveries_pending
   SET claim = $2, lease_until = now() + $3::int * interval '1 millisecond'
-  WHERE id = ANY ($1::uuid[]) AND due_at <= now() AND (lease_until IS NULL OR lease_until <= now())
+  WHERE id = ANY ($1::uuid[]) AND due_at <= now()
+    AND (lease_until IS NULL OR lease_until <= now() OR claim = $2)
   RETURNING id, message_id, endpoint_id, attempts
 ), numbered AS (
   SELECT *, row_number() OVER (PARTITION BY message_id) AS n FROM claimed
@@ -61,7 +63,7 @@ export interface Held {
 const RELEASE = `
 UPDATE deliveries_pending d
 SET claim = NULL, lease_until = NULL,
-  due_at = now() + $3::int * interval '1 millisecond',
+  due_at = date_trunc('milliseconds', now()) + $3::int * interval '1 millisecond',
   wake_at = now() + $3::int * interval '1 millisecond'
 FROM unnest($1::uuid[], $2::uuid[]) AS held (id, claim)
 WHERE d.id = held.id AND d.claim = held.claim`

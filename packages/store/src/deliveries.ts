@@ -81,12 +81,12 @@ WITH reopened AS (
 ), inserted AS (
   INSERT INTO deliveries_pending (id, state, message_id, endpoint_id, owner_id, event_type, attempts, due_at, wake_at)
   SELECT id, 'pending', message_id, endpoint_id, owner_id, event_type, attempts,
-    now(), now() + $2::int * interval '1 millisecond'
+    date_trunc('milliseconds', now()), now() + $2::int * interval '1 millisecond'
   FROM reopened
   RETURNING id
 ), hastened AS (
   UPDATE deliveries_pending
-  SET due_at = now(), wake_at = now() + $2::int * interval '1 millisecond'
+  SET due_at = date_trunc('milliseconds', now()), wake_at = now() + $2::int * interval '1 millisecond'
   WHERE id = $1 AND (lease_until IS NULL OR lease_until <= now())
   RETURNING id
 )

@@ -8,6 +8,7 @@ export {
 export { freePort } from './free-port.ts'
 export { type NodeProcess, type SpawnNodeOptions, spawnNode } from './spawn-node.ts'
 export { startPostgres, type TestPostgres } from './start-postgres.ts'
+export { type DatabaseProxy, startProxy } from './start-proxy.ts'
 export {
   type Answer,
   type AnswerHandler,
