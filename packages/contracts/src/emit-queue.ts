@@ -4,6 +4,15 @@ export const EMIT_QUEUE = 'posthorn-emit'
 /** Name of the one kind of job in it. */
 export const EMIT_JOB = 'emit'
 
+/**
+ * How often a worker tries to accept a job: its messages are nowhere else, so it does not give up while
+ * the database is away. What can never be accepted ends at the first attempt.
+ */
+export const EMIT_ATTEMPTS = 100_000
+
+/** Name of the wait between those attempts, which the worker knows: BullMQ's own has no maximum. */
+export const EMIT_BACKOFF = 'posthorn-emit'
+
 /** Key prefix of every queue on Redis. The braces keep all keys in one slot of a cluster. */
 export const QUEUE_PREFIX = '{posthorn}'
 

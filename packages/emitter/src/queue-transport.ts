@@ -1,5 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { EMIT_JOB, EMIT_QUEUE, type EmitJob, QUEUE_PREFIX, QUEUE_SCHEMA } from '@posthorn/contracts'
+import {
+  EMIT_ATTEMPTS,
+  EMIT_BACKOFF,
+  EMIT_JOB,
+  EMIT_QUEUE,
+  type EmitJob,
+  QUEUE_PREFIX,
+  QUEUE_SCHEMA,
+} from '@posthorn/contracts'
 import type { JobsOptions } from 'bullmq'
 import { PosthornError } from './errors.ts'
 import { createUuidV7, encodeTypeIdSuffix } from './message-id.ts'
@@ -7,9 +15,8 @@ import { retryDelayMs } from './retry.ts'
 import type { OutgoingMessage, QueueTarget, SendLimits, SendOutcome, Transport } from './types.ts'
 
 const JOB_OPTIONS: JobsOptions = {
-  attempts: 20,
-  // BullMQ's backoff takes no maximum: 100 ms, doubled at each attempt, ends at 7 hours before the last.
-  backoff: { type: 'exponential', delay: 100, jitter: 0.5 },
+  attempts: EMIT_ATTEMPTS,
+  backoff: { type: EMIT_BACKOFF },
   removeOnComplete: true,
   removeOnFail: { count: 10_000 },
 }

@@ -1,4 +1,12 @@
-import { EMIT_JOB, EMIT_QUEUE, type EmitJob, QUEUE_PREFIX, QUEUE_SCHEMA } from '@posthorn/contracts'
+import {
+  EMIT_ATTEMPTS,
+  EMIT_BACKOFF,
+  EMIT_JOB,
+  EMIT_QUEUE,
+  type EmitJob,
+  QUEUE_PREFIX,
+  QUEUE_SCHEMA,
+} from '@posthorn/contracts'
 import { createDatabase, ownRedisAvailable, startRedis, type TestRedis } from '@posthorn/testkit'
 import { createPostgresBackend, createRedisBackend, Queue, runMigrations } from 'bullmq'
 import { Redis } from 'ioredis'
@@ -45,8 +53,8 @@ function describeQueue(name: string, start: () => Promise<Backend>) {
         ],
       })
       expect(job!.opts).toMatchObject({
-        attempts: 20,
-        backoff: { type: 'exponential' },
+        attempts: EMIT_ATTEMPTS,
+        backoff: { type: EMIT_BACKOFF },
         removeOnComplete: true,
         removeOnFail: { count: 10_000 },
       })

@@ -63,6 +63,10 @@ const WORKER_OPTIONS = {
   drainDelay: 5,
   // After a refused connection. BullMQ's own 15 s would outlast the restart of a database.
   runRetryDelay: 1_000,
+  settings: {
+    // For the jobs that are run again, the emitter's: soon at first, every half minute at last.
+    backoffStrategy: (attempts) => Math.min(100 * 2 ** attempts, 30_000) * (0.75 + Math.random() / 2),
+  },
 } satisfies Partial<WorkerOptions>
 
 /** Of ioredis: it was tried and is not there. Before the first try is over, BullMQ waits for it. */
