@@ -65,7 +65,9 @@ const WORKER_OPTIONS = {
   runRetryDelay: 1_000,
   settings: {
     // For the jobs that are run again, the emitter's: soon at first, every half minute at last.
-    backoffStrategy: (attempts) => Math.min(100 * 2 ** attempts, 30_000) * (0.75 + Math.random() / 2),
+    // Whole milliseconds: PostgreSQL takes no others.
+    backoffStrategy: (attempts) =>
+      Math.round(Math.min(100 * 2 ** attempts, 30_000) * (0.75 + Math.random() / 2)),
   },
 } satisfies Partial<WorkerOptions>
 
