@@ -56,6 +56,11 @@ async function startEmbedded(context: {
     dataDir: join(settings.dataDir, 'postgres'),
     logger,
     onProgress: say,
+    onEnded() {
+      // A start recovers what a running program cannot: it belongs to whoever watches over this one.
+      say('PostgreSQL was ended from outside. Start Posthorn again: it recovers by itself.')
+      shutdown.stop({ failed: true })
+    },
   })
   shutdown.defer('embedded PostgreSQL', () => postgres.stop())
   return postgres.url

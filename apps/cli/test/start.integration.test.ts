@@ -55,6 +55,20 @@ test.concurrent('a second start on the same data and port says so in a line, and
   expect(isRunning(first.pid)).toBe(true)
 })
 
+test.concurrent('a database that is killed ends start with the reason, and the next start recovers', async (context) => {
+  const { expect } = context
+  const env = { POSTHORN_DATA_DIR: await makeDataDir(context), POSTHORN_PORT: '0' }
+  const first = spawnPosthorn(context, ['start'], env)
+  await first.waitForLine(READY)
+  process.kill(Number((await first.waitForLine(/"serverPid":(\d+)/))[1]), 'SIGKILL')
+  await first.waitForLine(/^PostgreSQL was ended from outside\. .*/)
+  expect(await first.exited).toEqual({ code: 1, signal: null })
+
+  const second = spawnPosthorn(context, ['start'], env)
+  const url = (await second.waitForLine(READY))[1]!
+  expect((await fetch(`${url}/readyz`)).status).toBe(200)
+})
+
 test.concurrent('kill -9 of start takes its database along, and the next start goes on', async (context) => {
   const { expect } = context
   const env = { POSTHORN_DATA_DIR: await makeDataDir(context), POSTHORN_PORT: '0' }

@@ -39,7 +39,6 @@ describeEachBackend((backend) => {
     await waitFor(async () => ((await queue.getJob(job.id!))?.attemptsMade ?? 0) >= 1)
     await proxy.restore()
 
-    // PostgreSQL as a queue looks for jobs whose wait is over every ten seconds.
     const [request] = await receiver.waitFor(1, 30_000)
     expect(request!.headers['webhook-id']).toBe(id)
     expect(JSON.parse(request!.body.toString())).toMatchObject({ data: { n: 1 } })

@@ -24,6 +24,8 @@ export type EmbeddedPostgresOptions = {
   onProgress?: (line: string) => void
   /** How long to wait for another program's server to answer; 60,000 when left out. */
   joinTimeoutMs?: number
+  /** Called when the server ends without `stop()`, killed from outside: every connection is gone for good. */
+  onEnded?: () => void
   logger?: Pick<Logger, 'info' | 'warn'>
 }
 
@@ -110,6 +112,7 @@ async function startAsOwner(
     stopping = Promise.resolve()
     logger?.warn({ serverPid: postmaster.pid }, 'embedded PostgreSQL ended by itself')
     letGo()
+    options.onEnded?.()
   })
   logger?.info({ port: address.port, serverPid: postmaster.pid, started }, 'embedded PostgreSQL started')
   return {

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { QUEUE_PREFIX, QUEUE_SCHEMA } from '@posthorn/contracts'
 import type { Logger } from '@posthorn/runtime'
 import {
@@ -106,7 +107,29 @@ function redisBackend(url: string, prefix: string, logger: Logger): QueueBackend
   }
 }
 
-const postgres = withBackend(createPostgresBackend)
+/**
+ * BullMQ keeps the first try to connect, also when it failed: a worker that meets a database in the middle of
+ * a restart would then fail at every step for ever, without a pause in which anything else could run. So a
+ * failed try is forgotten, after a moment.
+ */
+const createRetryingPostgresBackend: typeof createPostgresBackend = (name, options, factoryOptions) => {
+  const backend = createPostgresBackend(name, options, factoryOptions)
+  const { connection } = backend
+  const waitUntilReady = connection.waitUntilReady.bind(connection)
+  connection.waitUntilReady = async () => {
+    try {
+      await waitUntilReady()
+    } catch (error) {
+      await delay(CONNECT_PAUSE_MS)
+      Reflect.set(connection, 'readyPromise', undefined)
+      throw error
+    }
+  }
+  return backend
+}
+const CONNECT_PAUSE_MS = 500
+
+const postgres = withBackend(createRetryingPostgresBackend)
 
 function postgresBackend(url: string, logger: Logger): QueueBackend {
   const poolOf = (max: number) => ({
