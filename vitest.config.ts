@@ -15,8 +15,10 @@ export default defineConfig({
           name: 'integration',
           include: ['{apps,packages}/*/test/**/*.integration.test.ts'],
           globalSetup: ['packages/testkit/src/global-setup.ts'],
-          testTimeout: 60_000,
-          hookTimeout: 60_000,
+          // Real servers and processes on a machine that may be busy. What waits, waits for a condition.
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+          expect: { poll: { timeout: 30_000 } },
           maxWorkers: 3,
         },
       },
