@@ -1,12 +1,15 @@
 import { encodeId } from '@posthorn/contracts'
 import { type AskedReplay, askReplay } from '@posthorn/dispatch'
 import { countReplayable, findReplay, type ReplaySelection } from '@posthorn/store'
-import { describeEachBackend, type Receiver, startReceiver } from '@posthorn/testkit'
+import { describeEachBackend, ownRedisAvailable, type Receiver, startReceiver } from '@posthorn/testkit'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { startKillField } from './start-kill-field.ts'
 import { EVENT_TYPE, startTestPlatform, type TestPlatform } from './test-platform.ts'
 
 const OTHER = 'pay_info.refunded'
 const PATIENCE = { timeout: 30_000 }
+/** A lease, and the start of a process. */
+const LONG_PATIENCE = { timeout: 45_000, interval: 100 }
 
 describeEachBackend((backend) => {
   let platform: TestPlatform
@@ -203,5 +206,44 @@ describeEachBackend((backend) => {
     }
     await expect.poll(states, PATIENCE).toEqual({ delivered: 30 })
     expect(received()).toEqual(ids.sort())
+  })
+})
+
+describeEachBackend((backend) => {
+  if (backend.name === 'redis' && !ownRedisAvailable()) return
+
+  test('kill -9 of a worker in the middle of a replay loses nothing, and repeats only what was in flight', async (context) => {
+    const field = await startKillField(backend)
+    context.onTestFinished(() => field.close())
+    const { platform, receiver, ownerId } = field
+    const { pool } = platform.store
+    const { id: endpointId } = await platform.addEndpoint(ownerId, receiver.url, { inFlightMax: 10 })
+    const first = await field.startWorkerProcess()
+    const ids = await field.emitMany(80)
+    await expect.poll(field.countStates, PATIENCE).toEqual({ delivered: 80 })
+    receiver.requests.length = 0
+    const received = () => receiver.requests.map((request) => String(request.headers['webhook-id']))
+
+    const hold = receiver.hold()
+    const result = await askReplay(platform.store, {
+      ...{ ownerId, endpointId, after: new Date(0), before: null, eventTypes: [], selection: 'all' },
+      perSecond: 20,
+    })
+    const id = result.kind === 'asked' ? result.replay.id : ''
+    await receiver.waitFor(10)
+    first.kill('SIGKILL')
+    await first.exited
+    const inFlight = received()
+    expect(await findReplay(pool, id)).toMatchObject({ state: 'running', total: 80 })
+    hold.release()
+
+    await field.startWorkerProcess()
+    await expect
+      .poll(() => findReplay(pool, id), LONG_PATIENCE)
+      .toMatchObject({ state: 'done', released: 80 })
+    await expect.poll(field.countStates, LONG_PATIENCE).toEqual({ delivered: 80 })
+    expect(received().sort()).toEqual([...ids, ...inFlight].sort())
+    // Each was recorded once more than before, and once only.
+    expect((await platform.deliveries()).every(({ attempts }) => attempts === 2)).toBe(true)
   })
 })
