@@ -86,7 +86,7 @@ describeEachBackend((backend) => {
     expect(await countReplayable(platform.store.pool, request)).toBe(20)
     const id = await ask('dead', endpointId)
     await expect.poll(states, PATIENCE).toEqual({ delivered: 20 })
-    await expect.poll(() => replay(id)).toMatchObject({ state: 'done', total: 20, released: 20 })
+    await expect.poll(() => replay(id), PATIENCE).toMatchObject({ state: 'done', total: 20, released: 20 })
     expect((await platform.deliveries()).every(({ attempts }) => attempts === 4)).toBe(true)
     expect(received()).toEqual([...ids, ...ids, ...ids, ...ids].sort())
     expect(await countReplayable(platform.store.pool, request)).toBe(0)

@@ -233,7 +233,7 @@ describe('a replay', () => {
     // While it lives, nobody else touches the replay.
     expect(await runAll()).toEqual(replays.map(() => ({ released: 0, heldBack: false })))
     client.release(true)
-    await expect.poll(pending).toEqual([])
+    await expect.poll(pending, { timeout: 30_000 }).toEqual([])
     await runToEnd(id)
     expect(await pending()).toEqual(ids)
     expect(await replay(id)).toMatchObject({ released: 3 })
