@@ -75,6 +75,7 @@ const statusOf: Record<ProblemCode, number> = {
   endpoint_deleted: 409,
   endpoint_disabled: 409,
   attempt_under_way: 409,
+  replay_under_way: 409,
   database_unavailable: 503,
   shutting_down: 503,
   internal_error: 500,

@@ -40,7 +40,9 @@ it('/openapi.json describes every operation: summary, id, tags, security, answer
     'GET /v1/owners/{owner}',
     'GET /v1/owners/{owner}/endpoints',
     'GET /v1/owners/{owner}/endpoints/{endpoint}',
+    'GET /v1/owners/{owner}/endpoints/{endpoint}/replays',
     'GET /v1/owners/{owner}/endpoints/{endpoint}/secret',
+    'GET /v1/replays/{replay}',
     'PATCH /v1/event-types/{name}',
     'PATCH /v1/owners/{owner}',
     'PATCH /v1/owners/{owner}/endpoints/{endpoint}',
@@ -50,6 +52,8 @@ it('/openapi.json describes every operation: summary, id, tags, security, answer
     'POST /v1/messages/batch',
     'POST /v1/owners',
     'POST /v1/owners/{owner}/endpoints',
+    'POST /v1/owners/{owner}/endpoints/{endpoint}/replays',
+    'POST /v1/replays/{replay}/cancel',
   ])
   for (const { path, summary, operationId, tags, security, responses } of operations) {
     expect({ summary, operationId, tags }).toEqual({

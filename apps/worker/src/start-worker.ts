@@ -1,4 +1,11 @@
-import { acceptJob, createAccept, createDeliver, type Deliver, startSweep } from '@posthorn/dispatch'
+import {
+  acceptJob,
+  createAccept,
+  createDeliver,
+  type Deliver,
+  startReplays,
+  startSweep,
+} from '@posthorn/dispatch'
 import { createAddressRule, createPost } from '@posthorn/egress'
 import {
   createDeliveryQueue,
@@ -30,7 +37,7 @@ const EMIT_JOBS_AT_ONCE = 8
 /** Longer than most answers, shorter than the patience of whoever stops the process. */
 const DRAIN_MS = 10_000
 
-/** Delivers, sweeps, accepts what applications put into the queue, and makes tomorrow's partitions. */
+/** Delivers, sweeps, runs replays, accepts what applications put into the queue, and makes tomorrow's partitions. */
 export function startWorker({ store, backend, settings, logger }: WorkerContext): RunningWorker {
   const { pool } = store
   const queue = createDeliveryQueue(backend)
@@ -47,6 +54,7 @@ export function startWorker({ store, backend, settings, logger }: WorkerContext)
     acceptJob({ accept, logger, payloadBytesMax: settings.payloadBytesMax }, job),
   )
   const sweep = startSweep({ pool, queue, logger })
+  const replays = startReplays({ pool, queue, logger })
   const maintenance = startMaintenance({ pool, logger })
 
   return {
@@ -56,6 +64,7 @@ export function startWorker({ store, backend, settings, logger }: WorkerContext)
     async close() {
       await Promise.all([
         sweep.stop(),
+        replays.stop(),
         maintenance.stop(),
         emitWorker.close(),
         drain(deliver, deliveryWorker),

@@ -10,7 +10,7 @@ export const PublicId = (prefix: IdPrefix, description: string) =>
     'x-expected': `be an id that begins with ${prefix}_`,
   })
 
-const UID_PATTERN = '^(?!(own|ep|msg|dlv|att|key)_)[A-Za-z0-9._:@-]{1,128}$'
+const UID_PATTERN = '^(?!(own|ep|msg|dlv|att|key|rpl)_)[A-Za-z0-9._:@-]{1,128}$'
 const UID = new RegExp(UID_PATTERN)
 
 /**
@@ -23,7 +23,7 @@ export const Uid = (description: string) =>
     description,
     examples: ['acme'],
     'x-expected':
-      'be 1 to 128 characters of A-Z a-z 0-9 . _ : @ - and not begin like an id (own_, ep_, msg_, dlv_, att_, key_)',
+      'be 1 to 128 characters of A-Z a-z 0-9 . _ : @ - and not begin like an id (own_, ep_, msg_, dlv_, att_, key_, rpl_)',
   })
 
 /** An id or a uid. */

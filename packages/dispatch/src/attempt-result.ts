@@ -17,7 +17,9 @@ export interface Attempted {
 export function attemptResult(attempted: Attempted): { result: AttemptResult; disable: string | undefined } {
   const { delivery, outcome, startedAt } = attempted
   const number = delivery.attempts + 1
-  const next = nextState(policyOutcome(outcome, startedAt), number, attempted.policy, attempted.random)
+  // A replay begins the retry schedule anew.
+  const attempt = number - delivery.attemptsBeforeReplay
+  const next = nextState(policyOutcome(outcome, startedAt), attempt, attempted.policy, attempted.random)
   return {
     disable: 'disableEndpoint' in next ? next.disableEndpoint : undefined,
     result: {

@@ -9,6 +9,14 @@ export {
 export { acceptJob, RefusedMessagesError } from './accept-job.ts'
 export { createDeliver, type Deliver, type DeliverContext, type DeliverSettings } from './deliver.ts'
 export { messagePayload, payloadData } from './payload.ts'
+export {
+  type AskedReplay,
+  type AskReplayResult,
+  askReplay,
+  REPLAY_PER_SECOND_DEFAULT,
+} from './replay.ts'
+export { type ReplayPace, replayPace } from './replay-pace.ts'
 export { type RetryDeliveryResult, retryDelivery } from './retry-delivery.ts'
 export { nextState, type Outcome, parseRetryAfter, type RetryPolicy } from './retry-policy.ts'
+export { type Replays, type ReplaysContext, startReplays } from './run-replays.ts'
 export { type Sweep, startSweep, UNCLAIMED_GRACE_MS } from './sweep.ts'

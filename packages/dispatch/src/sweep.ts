@@ -14,7 +14,7 @@ const BATCH = 1_000
  * Chunk jobs that may wait before the sweep holds back: a few seconds of work. The rest of a backlog
  * stays in the database, where it costs nothing, and fresh events do not queue up behind it.
  */
-const WAITING_JOBS_MAX = 50
+export const WAITING_JOBS_MAX = 50
 /** Behind a full queue retries still go on, a few at a time. */
 const BATCH_BEHIND_FULL_QUEUE = 200
 

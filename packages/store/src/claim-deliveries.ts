@@ -7,6 +7,8 @@ export interface ClaimedDelivery {
   endpointId: string
   /** Attempts recorded so far. */
   attempts: number
+  /** Those of them that the retry schedule does not count. */
+  attemptsBeforeReplay: number
   /** Changes with every change of the endpoint's row: tells whether a copy of it is still true. */
   endpointVersion: string | null
   /** Null where the message is no longer stored. Deliveries of one message share one Buffer. */
@@ -23,11 +25,12 @@ WITH claimed AS (
   SET claim = $2, lease_until = now() + $3::int * interval '1 millisecond'
   WHERE id = ANY ($1::uuid[]) AND due_at <= now()
     AND (lease_until IS NULL OR lease_until <= now() OR claim = $2)
-  RETURNING id, message_id, endpoint_id, attempts
+  RETURNING id, message_id, endpoint_id, attempts, attempts_before_replay
 ), numbered AS (
   SELECT *, row_number() OVER (PARTITION BY message_id) AS n FROM claimed
 )
 SELECT c.id, c.message_id AS "messageId", c.endpoint_id AS "endpointId", c.attempts,
+  c.attempts_before_replay AS "attemptsBeforeReplay",
   (SELECT e.xmin::text FROM endpoints e WHERE e.id = c.endpoint_id) AS "endpointVersion",
   CASE WHEN c.n = 1 THEN (SELECT m.payload FROM messages m WHERE m.id = c.message_id) END AS payload
 FROM numbered c`

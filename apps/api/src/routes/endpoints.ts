@@ -190,7 +190,7 @@ export function registerEndpoints(app: Api, context: ApiContext): void {
 }
 
 /** Looks up an endpoint under its owner; another owner's is the same 404 as a missing one. */
-async function requireEndpoint(
+export async function requireEndpoint(
   prisma: ApiContext['store']['prisma'],
   owner: string,
   endpoint: string,
@@ -208,7 +208,7 @@ function endpointKey(ownerId: string, text: string): EndpointKey {
   throw endpointNotFound()
 }
 
-function endpointNotFound(): ProblemError {
+export function endpointNotFound(): ProblemError {
   return new ProblemError(
     'not_found',
     'This owner has no such endpoint. GET /v1/owners/{owner}/endpoints lists them.',
