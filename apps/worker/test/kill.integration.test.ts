@@ -11,7 +11,7 @@ import { type TestContext, test } from 'vitest'
 import { type KillField, startKillField } from './start-kill-field.ts'
 
 /** A lease, the sweep's grace and the start of a few processes, on a machine that has other things to do. */
-const PATIENCE = { timeout: 45_000, interval: 100 }
+const PATIENCE = { timeout: 90_000, interval: 100 }
 
 describeEachBackend((backend) => {
   if (backend.name === 'redis' && !ownRedisAvailable()) return
