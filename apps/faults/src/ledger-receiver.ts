@@ -13,7 +13,13 @@ export type Behaviour =
   /** Never answers. */
   | { kind: 'silent' }
   /** Sends these bytes in the place of an answer. */
-  | { kind: 'raw'; bytes(): Buffer }
+  | { kind: 'raw'; answer(): RawAnswer }
+
+export interface RawAnswer {
+  bytes: Buffer
+  /** It says 2xx, in a way that a sender can rely on. */
+  takes: boolean
+}
 
 export interface ReceivedEntry extends Received {
   /** What was answered to the POSTs that were not taken, for the way of a lost message. */
@@ -97,6 +103,14 @@ export async function startLedgerReceiver(events: ReceiverEvents): Promise<Ledge
       response.writeHead(204).end()
       return
     }
+    if (current.kind === 'raw') {
+      const { bytes, takes } = current.answer()
+      if (takes) take(entry, !request.socket.destroyed)
+      else
+        entry.refusals.push(`${new Date().toISOString()} ${JSON.stringify(bytes.toString('latin1', 0, 80))}`)
+      request.socket.end(bytes)
+      return
+    }
     entry.refusals.push(`${new Date().toISOString()} ${describeBehaviour(current)}`)
     switch (current.kind) {
       case 'answering':
@@ -105,9 +119,6 @@ export async function startLedgerReceiver(events: ReceiverEvents): Promise<Ledge
         return
       case 'resetting':
         request.socket.resetAndDestroy()
-        return
-      case 'raw':
-        request.socket.end(current.bytes())
         return
       case 'silent':
         return

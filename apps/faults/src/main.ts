@@ -9,7 +9,9 @@ import { parseArgs } from 'node:util'
 import { ownRedisAvailable } from '@posthorn/testkit'
 import { allFaults } from './faults/all-faults.ts'
 import { planFaults } from './plan-faults.ts'
+import { plantedBugs } from './planted-bugs.ts'
 import { RECOVERY_MAX_MS, runFaults } from './run-faults.ts'
+import { runPlantedBug } from './run-planted-bug.ts'
 import { seededRandom } from './seeded-random.ts'
 import type { Backend } from './start-field.ts'
 
@@ -21,6 +23,7 @@ const { values } = parseArgs({
     seed: { type: 'string' },
     rate: { type: 'string', default: '80' },
     only: { type: 'string' },
+    bugs: { type: 'string' },
   },
   allowPositionals: true,
 })
@@ -35,6 +38,9 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => 
 const chosen = allFaults.filter(
   ({ name }) => values.only === undefined || values.only.split(',').includes(name),
 )
+const bugs = plantedBugs.filter(
+  ({ name }) => (values.bugs ?? '').split(',').includes(name) || values.bugs === 'all',
+)
 const plan = planFaults(chosen, backends, total, seededRandom(seed))
 print(`seed ${seed}`)
 let failed = false
@@ -47,6 +53,16 @@ for (const [backend, faults] of plan) {
   const { verdict, worstRecoveryMs, story, calmDuplicates } = report
   for (const line of story) print(line)
   failed ||= verdict.findings.length > 0 || worstRecoveryMs > RECOVERY_MAX_MS || calmDuplicates > 0
+  let caught = 0
+  for (const bug of bugs) {
+    const run = await runPlantedBug(bug, { backend, seed })
+    if (run.caught) caught += 1
+    const found = [...run.found].map(([rule, count]) => `${rule} ${count}`).join(', ')
+    print(
+      `${backend} planted ${bug.name}: ${run.caught ? 'caught' : 'NOT CAUGHT'} (${found || 'nothing found'})`,
+    )
+  }
+  failed ||= caught < bugs.length
   reports.push(
     JSON.stringify({
       backend,
@@ -55,8 +71,8 @@ for (const [backend, faults] of plan) {
       lost: verdict.lost,
       duplicates: verdict.duplicates,
       worstRecoveryMs,
-      plantedBugs: 0,
-      caught: 0,
+      plantedBugs: bugs.length,
+      caught,
     }),
   )
 }

@@ -20,10 +20,10 @@ export function planFaults(
   const eligible = faults.filter(({ backend }) => backend === undefined || backends.includes(backend))
   let planned = 0
   for (let round = 0; planned < total || (total >= FULL_RUN && round < OF_EACH_IN_FULL_RUN); round++) {
-    for (const [at, fault] of random.shuffle(eligible).entries()) {
+    for (const fault of random.shuffle(eligible)) {
       if (planned >= total && total < FULL_RUN) break
       const takers = backends.filter((backend) => (fault.backend ?? backend) === backend)
-      plan.get(takers[(round + at) % takers.length]!)!.push(fault)
+      plan.get(takers[(round + eligible.indexOf(fault)) % takers.length]!)!.push(fault)
       planned += 1
     }
   }
