@@ -10,7 +10,7 @@ export interface Subscription {
   endpoints: string[]
 }
 
-export interface EmittedEntry extends Emitted {
+interface EmittedEntry extends Emitted {
   /** Counts from 0; it is in the data, so that receivers can tell. */
   n: number
   owner: string

@@ -21,7 +21,7 @@ export interface RawAnswer {
   takes: boolean
 }
 
-export interface ReceivedEntry extends Received {
+interface ReceivedEntry extends Received {
   /** What was answered to the POSTs that were not taken, for the way of a lost message. */
   refusals: string[]
 }

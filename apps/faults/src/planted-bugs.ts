@@ -32,12 +32,14 @@ export const plantedBugs: readonly PlantedBug[] = [
     },
     // While a worker sleeps over its POSTs, the other one makes several attempts at the same deliveries.
     async expose({ receiver, workers, leaseMs }) {
-      receiver.behave({ kind: 'answering', status: 500, delayMs: 500 })
-      await delay(1_500)
+      receiver.behave({ kind: 'answering', status: 500 })
+      const hold = receiver.hold(20)
+      await hold.held
       workers[0].signal('SIGSTOP')
-      await delay(leaseMs + 4_000)
+      hold.release()
+      await delay(leaseMs + 4_500)
       workers[0].signal('SIGCONT')
-      await delay(500)
+      await delay(300)
       receiver.behave({ kind: 'taking' })
     },
     caughtBy: ['attempts-disagree', 'lost'],
@@ -205,6 +207,14 @@ export const plantedBugs: readonly PlantedBug[] = [
     },
     caughtBy: ['unverified'],
   },
+]
+
+/** One each of: a result, an acknowledgement, a retry, the bytes. */
+export const quickBugs: readonly string[] = [
+  'no-fence',
+  'answered-before-commit',
+  'no-sweep',
+  'payload-serialised-again',
 ]
 
 export function findPlantedBug(name: string | undefined): PlantedBug {

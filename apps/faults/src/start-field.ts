@@ -22,10 +22,10 @@ import type { Recorded } from './verdict.ts'
 export type Backend = 'postgres' | 'redis'
 
 /** A script and its arguments. */
-export type Program = readonly [script: string, ...args: string[]]
+type Program = readonly [script: string, ...args: string[]]
 
 /** One place in the platform, and the process that has it now. */
-export interface Slot {
+interface Slot {
   name: string
   /** Resolves when it is ready. */
   start(env?: Record<string, string>): Promise<void>
