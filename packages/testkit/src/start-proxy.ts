@@ -1,18 +1,29 @@
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { Transform } from 'node:stream'
 
-/** A TCP proxy that a test can cut and restore: the network between the API and its database. */
+/** A TCP proxy that a test can cut, restore and slow down: the network between the API and its database. */
 export interface DatabaseProxy {
   /** The same URL, through the proxy. */
   url: string
   /** Resets what is open and refuses what comes. */
   cut(): Promise<void>
   restore(): Promise<void>
+  /** From now on every piece of data takes this much longer, in both directions; 0 ends it. */
+  slow(delayMs: number): void
   close(): Promise<void>
 }
 
 export async function startProxy(targetUrl: string): Promise<DatabaseProxy> {
   const target = new URL(targetUrl)
   const sockets = new Set<Socket>()
+  let delayMs = 0
+  const delayed = () =>
+    new Transform({
+      transform(chunk, _encoding, done) {
+        if (delayMs > 0) setTimeout(done, delayMs, null, chunk)
+        else done(null, chunk)
+      },
+    })
   const server = createServer((client) => {
     const upstream = connect(Number(target.port), target.hostname)
     for (const socket of [client, upstream]) {
@@ -22,7 +33,7 @@ export async function startProxy(targetUrl: string): Promise<DatabaseProxy> {
     }
     client.on('close', () => upstream.destroy())
     upstream.on('close', () => client.destroy())
-    client.pipe(upstream).pipe(client)
+    client.pipe(delayed()).pipe(upstream).pipe(delayed()).pipe(client)
   })
   const listen = (port: number) =>
     new Promise<void>((resolve, reject) => {
@@ -43,6 +54,9 @@ export async function startProxy(targetUrl: string): Promise<DatabaseProxy> {
     url: url.href,
     cut,
     restore: () => listen(port),
+    slow(ms) {
+      delayMs = ms
+    },
     close: () => (server.listening ? cut() : Promise.resolve()),
   }
 }

@@ -13,8 +13,8 @@ export type TestRedis = {
   port: number
   /** Ends it with SIGKILL, as a crash would; restart() brings it back with what was on disk. */
   kill(): Promise<void>
-  /** The same port and the same files. */
-  restart(): Promise<void>
+  /** The same port and the same files. `settings` are redis.conf directives, from now on. */
+  restart(settings?: Readonly<Record<string, string>>): Promise<void>
   /** Ends it and removes its files. */
   stop(): Promise<void>
 }
@@ -33,18 +33,18 @@ export async function startRedis(
   const dir = await mkdtemp(join(tmpdir(), 'posthorn-redis-'))
   const port = await freePort()
   const url = `redis://127.0.0.1:${port}`
-  const settings = {
+  let settings: Record<string, string> = {
     ...{ port: String(port), bind: '127.0.0.1', dir, save: '', daemonize: 'no' },
     ...{ appendonly: 'yes', appendfsync: 'always', 'maxmemory-policy': 'noeviction' },
     ...options.settings,
   }
-  const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value])
 
   let child: ChildProcess | undefined
   let callOffGuard = () => {}
 
   async function launch(): Promise<void> {
     let output = ''
+    const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value])
     const launched = spawn(executable as string, args, { stdio: ['ignore', 'pipe', 'pipe'] })
     child = launched
     for (const stream of [launched.stdout, launched.stderr]) {
@@ -83,7 +83,8 @@ export async function startRedis(
     url,
     port,
     kill: () => end('SIGKILL'),
-    async restart() {
+    async restart(more = {}) {
+      settings = { ...settings, ...more }
       await end('SIGTERM')
       await launch()
     },

@@ -25,6 +25,15 @@ describe.runIf(ownRedisAvailable())('a Redis of its own', () => {
     await expect(connect(redis.url)).rejects.toThrow()
   })
 
+  it('comes back empty when it is restarted without its append-only file', async () => {
+    const redis = await startRedis()
+    onTestFinished(() => redis.stop())
+    await (await connect(redis.url)).set('kept', 'yes')
+    await redis.kill()
+    await redis.restart({ appendonly: 'no' })
+    expect(await (await connect(redis.url)).get('kept')).toBe(null)
+  })
+
   it('takes settings, and says why it does not start', async () => {
     const redis = await startRedis({ settings: { appendonly: 'no' } })
     onTestFinished(() => redis.stop())

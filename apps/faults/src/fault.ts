@@ -1,0 +1,14 @@
+import type { Random } from './seeded-random.ts'
+import type { Backend, Field } from './start-field.ts'
+
+/** One class of faults. */
+export interface Fault {
+  name: string
+  /** Both where left out. */
+  backend?: Backend
+  /**
+   * Does harm and mends it again; resolves at the fault's end. Its choices and times are `random`'s, so a
+   * seed repeats them.
+   */
+  inject(field: Field, random: Random): Promise<void>
+}

@@ -1,0 +1,25 @@
+// An API as `posthorn api` composes it, with a bug planted: node planted-api.ts <bug>
+import { startApi } from '@posthorn/api'
+import { createAccept } from '@posthorn/dispatch'
+import { createAddressRule, vetUrl } from '@posthorn/egress'
+import { createDeliveryQueue } from '@posthorn/queue'
+import { openPlantedStores } from './open-planted-stores.ts'
+import { findPlantedBug } from './planted-bugs.ts'
+
+const bug = findPlantedBug(process.argv[2])
+const { store, backend, settings, logger, shutdown } = await openPlantedStores(bug, 'posthorn-api')
+const queue = createDeliveryQueue(backend)
+shutdown.defer('queue', () => queue.close())
+const accept = createAccept({ pool: store.pool, queue, logger })
+shutdown.defer('acceptance', () => accept.close())
+const rule = createAddressRule({ allow: settings.egressAllow })
+const api = await startApi(
+  {
+    ...{ store, queue, settings, logger },
+    accept: bug.decorateAccept?.(accept) ?? accept,
+    vetUrl: (url) => vetUrl(url, rule),
+  },
+  settings,
+)
+shutdown.defer('API', () => api.close())
+logger.info({ url: api.url }, 'api.ready')

@@ -1,0 +1,263 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { decodeId } from '@posthorn/contracts'
+import type { Accept, AcceptedMessage } from '@posthorn/dispatch'
+import { allFaults } from './faults/all-faults.ts'
+import type { Random } from './seeded-random.ts'
+import type { Field } from './start-field.ts'
+import type { Rule } from './verdict.ts'
+
+/** A mistake that somebody could make, put around the parts of production, and what brings it out. */
+export interface PlantedBug {
+  name: string
+  /** Named statements, as they would be with the bug. */
+  statements?: Record<string, (text: string) => string>
+  /** The API's acceptance, as it would be with the bug. */
+  decorateAccept?(accept: Accept): Accept
+  /** Whose programs have it. */
+  process: 'worker' | 'api'
+  settings?: Record<string, string>
+  /** The schedule that brings it out; nothing but load where left out. */
+  expose?(field: Field, random: Random): Promise<void>
+  /** The verdict has to name one of these. */
+  caughtBy: Rule[]
+}
+
+export const plantedBugs: readonly PlantedBug[] = [
+  {
+    name: 'no-fence',
+    process: 'worker',
+    statements: {
+      'record-attempts': (text) =>
+        replace(text, 'd.id = i.delivery_id AND d.claim = i.claim', 'd.id = i.delivery_id'),
+    },
+    // While a worker sleeps over its POSTs, the other one makes several attempts at the same deliveries.
+    async expose({ receiver, workers, leaseMs }) {
+      receiver.behave({ kind: 'answering', status: 500 })
+      const hold = receiver.hold(20)
+      await hold.held
+      workers[0].signal('SIGSTOP')
+      hold.release()
+      await delay(leaseMs + 4_500)
+      workers[0].signal('SIGCONT')
+      await delay(300)
+      receiver.behave({ kind: 'taking' })
+    },
+    caughtBy: ['attempts-disagree', 'lost'],
+  },
+  {
+    name: 'attempts-not-idempotent',
+    process: 'worker',
+    statements: {
+      'record-attempts': (text) =>
+        replace(
+          replace(text, 'i.delivery_id IN (SELECT id FROM written)', 'true'),
+          'SELECT i.delivery_id, i.number, i.id',
+          `SELECT i.delivery_id,
+            coalesce((SELECT max(number) FROM attempts WHERE delivery_id = i.delivery_id), 0) + 1, i.id`,
+        ),
+    },
+    // Commits whose answer is lost are made again.
+    async expose({ proxy }) {
+      for (let round = 0; round < 3; round++) {
+        proxy.slow(200)
+        await delay(900)
+        await proxy.cut()
+        proxy.slow(0)
+        await proxy.restore()
+        await delay(1_000)
+      }
+    },
+    caughtBy: ['attempts-disagree'],
+  },
+  {
+    name: 'no-sweep',
+    process: 'worker',
+    statements: { 'take-due': (text) => replace(text, 'LIMIT $1', 'LIMIT 0 * $1::int') },
+    expose: faults('worker-killed-in-post', 'worker-killed-in-post'),
+    caughtBy: ['lost'],
+  },
+  {
+    name: 'queue-trusted',
+    process: 'api',
+    // The sweep finds retries, and never what was not enqueued.
+    statements: {
+      'accept-messages': (text) =>
+        replace(text, "now() + $10::int * interval '1 millisecond'", "now() + $10::int * interval '1 day'"),
+    },
+    expose: faults('api-killed-before-enqueue', 'api-killed-before-enqueue', 'api-killed-around-commit'),
+    caughtBy: ['lost'],
+  },
+  {
+    name: 'answered-before-commit',
+    process: 'api',
+    decorateAccept: answerBeforeCommit,
+    expose: faults('api-killed-around-commit', 'postgres-killed', 'api-killed-around-commit'),
+    caughtBy: ['lost'],
+  },
+  {
+    name: 'id-ignored',
+    process: 'api',
+    decorateAccept: (accept) => ({
+      ...accept,
+      accept: ({ id: _, ...event }) => accept.accept(event),
+    }),
+    // The SDK emits again what was not answered.
+    expose: faults('api-killed-around-commit', 'api-killed-around-commit'),
+    caughtBy: ['unknown-id'],
+  },
+  {
+    name: 'ended-before-attempt',
+    process: 'worker',
+    // At most once: what is claimed counts as delivered.
+    statements: {
+      'claim-deliveries': (text) =>
+        replace(
+          replace(
+            replace(
+              text,
+              "UPDATE deliveries_pending\n  SET claim = $2, lease_until = now() + $3::int * interval '1 millisecond'\n",
+              'DELETE FROM deliveries_pending\n',
+            ),
+            'RETURNING id, message_id, endpoint_id, attempts\n)',
+            `RETURNING *
+            ), ended AS (
+              INSERT INTO deliveries_ended (id, state, message_id, endpoint_id, owner_id, event_type, attempts, ended_at)
+              SELECT id, 'delivered', message_id, endpoint_id, owner_id, event_type, attempts + 1, now() FROM claimed
+            )`,
+          ),
+          'due_at <= now()',
+          'due_at <= now() AND $3::int > 0',
+        ),
+      'record-attempts': (text) => replace(text, 'i.delivery_id IN (SELECT id FROM written)', 'true'),
+    },
+    expose: faults('worker-killed-in-post'),
+    caughtBy: ['false-delivered'],
+  },
+  {
+    name: 'lease-ignored',
+    process: 'worker',
+    statements: {
+      'claim-deliveries': (text) =>
+        replace(text, 'AND (lease_until IS NULL OR lease_until <= now() OR claim = $2)', ''),
+      'take-due': (text) => replace(text, 'AND (lease_until IS NULL OR lease_until <= now())', ''),
+    },
+    settings: { POSTHORN_ATTEMPT_TIMEOUT: '12s', POSTHORN_LEASE: '20s' },
+    // Slower than the sweep, faster than the deadline.
+    async expose({ receiver }) {
+      receiver.behave({ kind: 'taking', delayMs: 8_000 })
+      await delay(1_500)
+      receiver.behave({ kind: 'taking' })
+      await delay(7_500)
+    },
+    caughtBy: ['too-many-duplicates'],
+  },
+  {
+    name: 'result-dropped',
+    process: 'worker',
+    // One in ten.
+    statements: {
+      'record-attempts': (text) =>
+        replace(
+          text,
+          "d.claim = i.claim AND i.state <> 'pending'",
+          "d.claim = i.claim AND i.state <> 'pending' AND get_byte(uuid_send(i.id), 15) >= 26",
+        ),
+    },
+    caughtBy: ['too-many-duplicates'],
+  },
+  {
+    name: 'ended-not-inserted',
+    process: 'worker',
+    // Of what was retried.
+    statements: {
+      'record-attempts': (text) =>
+        replace(text, 'number, now() FROM left_pending', 'number, now() FROM left_pending WHERE number = 1'),
+    },
+    expose: faults('receiver-failing'),
+    caughtBy: ['vanished'],
+  },
+  {
+    name: 'retry-forgotten',
+    process: 'worker',
+    statements: {
+      'record-attempts': (text) =>
+        replace(text, "wake_at = now() + i.delay_ms * interval '1 millisecond'", "wake_at = 'infinity'"),
+    },
+    expose: faults('receiver-failing'),
+    caughtBy: ['lost'],
+  },
+  {
+    name: 'payload-serialised-again',
+    process: 'worker',
+    statements: {
+      'claim-deliveries': (text) =>
+        replace(
+          text,
+          'SELECT m.payload',
+          `SELECT convert_to(convert_from(m.payload, 'UTF8')::jsonb::text, 'UTF8')`,
+        ),
+    },
+    caughtBy: ['altered'],
+  },
+  {
+    name: 'signed-with-another-secret',
+    process: 'worker',
+    statements: {
+      'load-delivery-targets': (text) => replace(text, 's.endpoint_id = e.id', 's.endpoint_id <> e.id'),
+    },
+    caughtBy: ['unverified'],
+  },
+]
+
+/** One each of: a result, an acknowledgement, a retry, the bytes. */
+export const quickBugs: readonly string[] = [
+  'no-fence',
+  'answered-before-commit',
+  'no-sweep',
+  'payload-serialised-again',
+]
+
+export function findPlantedBug(name: string | undefined): PlantedBug {
+  const bug = plantedBugs.find((planted) => planted.name === name)
+  if (bug === undefined) throw new Error(`There is no planted bug ${name}.`)
+  return bug
+}
+
+/** In the log of a program whose statement was changed since the bug was written for it. */
+export const MISFIT = 'A planted bug does not fit any more'
+
+/** A statement that was changed since must not make a bug harmless without a word. */
+function replace(text: string, part: string, by: string): string {
+  if (!text.includes(part)) throw new Error(`${MISFIT}: there is no ${part}`)
+  return text.replaceAll(part, by)
+}
+
+function faults(...names: string[]): (field: Field, random: Random) => Promise<void> {
+  return async (field, random) => {
+    for (const name of names) {
+      const fault = allFaults.find((one) => one.name === name)
+      await fault!.inject(field, random)
+      await delay(500)
+    }
+  }
+}
+
+/** Knows from the first answers for an owner and a type what the later ones will be, and does not wait. */
+function answerBeforeCommit(accept: Accept): Accept {
+  const first = new Map<string, AcceptedMessage>()
+  return {
+    ...accept,
+    async accept(event) {
+      const name = `${event.owner} ${event.type}`
+      const result = accept.accept(event)
+      const known = first.get(name)
+      if (known === undefined || event.id === undefined) {
+        const answer = await result
+        if (answer.kind === 'accepted') first.set(name, answer.message)
+        return answer
+      }
+      result.catch(() => {})
+      return { kind: 'accepted', again: false, message: { ...known, id: decodeId('msg', event.id)! } }
+    },
+  }
+}
