@@ -30,4 +30,6 @@ export interface ApiContext {
 }
 
 /** `apiKey`, the root key, is optional: keys in the database work without it. */
-export type ApiSettings = Pick<Settings, 'payloadBytesMax' | 'leaseMs'> & { apiKey?: string | undefined }
+export type ApiSettings = Pick<Settings, 'payloadBytesMax' | 'leaseMs' | 'retryPolicy'> & {
+  apiKey?: string | undefined
+}

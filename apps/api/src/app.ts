@@ -14,6 +14,7 @@ import { registerEndpoints } from './routes/endpoints.ts'
 import { registerEventTypes } from './routes/event-types.ts'
 import { registerMessages } from './routes/messages.ts'
 import { registerOwners } from './routes/owners.ts'
+import { registerRetryPolicy } from './routes/retry-policy.ts'
 import { registerSystem } from './routes/system.ts'
 import { validatorCompiler } from './validation.ts'
 
@@ -66,6 +67,7 @@ export async function buildApp(context: ApiContext): Promise<Api> {
       registerEndpoints(v1, context)
       registerMessages(v1, context)
       registerDeliveries(v1, context)
+      registerRetryPolicy(v1, context)
       done()
     },
     { prefix: '/v1' },

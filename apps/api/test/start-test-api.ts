@@ -1,7 +1,7 @@
 import { createAccept } from '@posthorn/dispatch'
 import { createAddressRule, vetUrl } from '@posthorn/egress'
 import { createDeliveryQueue, createQueueBackend } from '@posthorn/queue'
-import { createLogger } from '@posthorn/runtime'
+import { createLogger, parseSettings } from '@posthorn/runtime'
 import { createStore, migrate, type Store } from '@posthorn/store'
 import { createDatabase, type TestDatabase, templateDatabase } from '@posthorn/testkit'
 import { startApi } from '../src/server.ts'
@@ -59,7 +59,10 @@ export async function startTestApi(
       accept,
       queue,
       vetUrl: (url) => vetUrl(url, rule),
-      settings: { apiKey: API_KEY, payloadBytesMax: options.payloadBytesMax ?? 262_144, leaseMs: 60_000 },
+      settings: {
+        ...parseSettings({ POSTHORN_API_KEY: API_KEY }),
+        ...(options.payloadBytesMax !== undefined && { payloadBytesMax: options.payloadBytesMax }),
+      },
       logger,
     },
     { host: '127.0.0.1', port: 0 },
