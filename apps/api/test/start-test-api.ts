@@ -1,4 +1,4 @@
-import { createAccept } from '@posthorn/dispatch'
+import { type AdmissionLimits, createAccept, PROCESS_LIMITS, startLoadSampler } from '@posthorn/dispatch'
 import { createAddressRule, vetUrl } from '@posthorn/egress'
 import { createDeliveryQueue, createQueueBackend } from '@posthorn/queue'
 import { createLogger, parseSettings } from '@posthorn/runtime'
@@ -38,6 +38,7 @@ export async function startTestApi(
     /** Another way to the same database, such as through a proxy. */
     databaseUrl?: (url: string) => Promise<string>
     payloadBytesMax?: number
+    limits?: Partial<AdmissionLimits>
   } = {},
 ): Promise<TestApi> {
   const logger = createLogger({ level: (process.env.LOG as 'warn') ?? 'silent', name: 'test' })
@@ -52,15 +53,31 @@ export async function startTestApi(
   const store = createStore(databaseUrl, { connectTimeoutMs: 1_000 })
   const queue = createDeliveryQueue(createQueueBackend({ kind: 'postgres', url: databaseUrl }, logger))
   const accept = createAccept({ pool: store.pool, queue, logger })
+  const settings = parseSettings({ POSTHORN_API_KEY: API_KEY })
+  const { backlogMax, ownerShare } = settings
+  const admission = startLoadSampler({
+    pool: store.pool,
+    accept,
+    limits: {
+      ...PROCESS_LIMITS,
+      // The machine is shared with other tests, which are not this API's load.
+      eventLoopDelayMaxMs: Number.POSITIVE_INFINITY,
+      backlogMax,
+      ownerShare,
+      ...options.limits,
+    },
+    logger,
+  })
   const rule = createAddressRule()
   const api = await startApi(
     {
       store,
       accept,
+      admission,
       queue,
       vetUrl: (url) => vetUrl(url, rule),
       settings: {
-        ...parseSettings({ POSTHORN_API_KEY: API_KEY }),
+        ...settings,
         ...(options.payloadBytesMax !== undefined && { payloadBytesMax: options.payloadBytesMax }),
       },
       logger,
@@ -74,6 +91,7 @@ export async function startTestApi(
     request: (method, path, requestOptions) => request(api.url, method, path, requestOptions),
     async close() {
       await api.close()
+      await admission.stop()
       await accept.close()
       await queue.close().catch(() => {})
       await store.close()

@@ -35,6 +35,8 @@ export const problemTitles = {
   endpoint_deleted: 'The endpoint was deleted',
   endpoint_disabled: 'The endpoint is disabled',
   attempt_under_way: 'An attempt is under way',
+  owner_over_share: 'Too much of this owner is due already',
+  overloaded: 'Too much is due or under way already',
   database_unavailable: 'The database cannot be reached',
   shutting_down: 'The server is shutting down',
   internal_error: 'Something went wrong inside',

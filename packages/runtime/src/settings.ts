@@ -38,6 +38,10 @@ export interface Settings {
   /** One deadline over a whole attempt: lookup, connect, headers and body. */
   attemptTimeoutMs: number
   connectTimeoutMs: number
+  /** Due deliveries in all past which emits are refused. */
+  backlogMax: number
+  /** The part of what is due that one owner may have while the platform is behind. */
+  ownerShare: number
   /** For endpoints that have no policy of their own. */
   retryPolicy: RetryPolicy
 }
@@ -87,6 +91,8 @@ export function parseSettings(env: Record<string, string | undefined>): Settings
     attemptTimeoutMs: readOrDefault(env, definitions.attemptTimeoutMs),
     connectTimeoutMs: readOrDefault(env, definitions.connectTimeoutMs),
     retryPolicy: readRetryPolicy(env),
+    backlogMax: readOrDefault(env, definitions.backlogMax),
+    ownerShare: readOrDefault(env, definitions.ownerShare),
   }
   if (settings.leaseMs <= settings.attemptTimeoutMs) {
     throw new SettingsError(
@@ -247,6 +253,22 @@ const definitions = {
       `a factor from 1 to 10, 1 to ${RETRY_ATTEMPTS_MAX} attempts, and perhaps jitter=0.2, from 0 to 0.5`,
     parse: parseExponential,
   }),
+  backlogMax: define({
+    name: 'POSTHORN_BACKLOG_MAX',
+    meaning: 'Due deliveries of all owners past which the API answers emits with 503 until workers catch up.',
+    default: '1000000',
+    expected: 'a whole number from 1 to 999999999',
+    parse: parseWhole(1, 999_999_999),
+  }),
+  ownerShare: define({
+    name: 'POSTHORN_OWNER_SHARE',
+    meaning:
+      'With half of POSTHORN_BACKLOG_MAX due, the part of it that may be one owner’s; ' +
+      'past it that owner’s emits are answered with 429.',
+    default: '25%',
+    expected: 'a whole number of percent from 1% to 100%, such as 25%',
+    parse: parsePercent,
+  }),
 }
 
 function define<T, D extends Definition<T>>(definition: D & Definition<T>): D & Definition<T> {
@@ -314,6 +336,12 @@ function parseWhole(min: number, max: number): (text: string) => number | undefi
     const value = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN
     return value >= min && value <= max ? value : undefined
   }
+}
+
+/** `25%` is 0.25. */
+function parsePercent(text: string): number | undefined {
+  const percent = text.endsWith('%') ? parseWhole(1, 100)(text.slice(0, -1)) : undefined
+  return percent === undefined ? undefined : percent / 100
 }
 
 function parseDecimal(min: number, max: number): (text: string) => number | undefined {

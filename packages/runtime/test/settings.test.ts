@@ -17,6 +17,8 @@ test('an empty environment runs embedded, with the defaults of the design', () =
     leaseMs: 60_000,
     attemptTimeoutMs: 15_000,
     connectTimeoutMs: 5_000,
+    backlogMax: 1_000_000,
+    ownerShare: 0.25,
     retryPolicy: {
       delaysMs: [
         5_000,
@@ -67,6 +69,8 @@ test('every value can be set', () => {
       POSTHORN_ATTEMPT_TIMEOUT: '2m',
       POSTHORN_CONNECT_TIMEOUT: '750ms',
       POSTHORN_RETRY_DELAYS: '10ms, 1s,0s',
+      POSTHORN_BACKLOG_MAX: '5000',
+      POSTHORN_OWNER_SHARE: '100%',
     }),
   ).toEqual({
     mode: 'embedded',
@@ -84,6 +88,8 @@ test('every value can be set', () => {
     attemptTimeoutMs: 120_000,
     connectTimeoutMs: 750,
     retryPolicy: { delaysMs: [10, 1_000, 0] },
+    backlogMax: 5_000,
+    ownerShare: 1,
   })
 })
 
@@ -104,6 +110,9 @@ test.each([
   ['POSTHORN_RETRY_DELAYS', '5s,,5m'],
   ['POSTHORN_RETRY_DELAYS', '31d'],
   ['POSTHORN_RETRY_DELAYS', ','.repeat(99)],
+  ['POSTHORN_BACKLOG_MAX', '0'],
+  ['POSTHORN_OWNER_SHARE', '0.25'],
+  ['POSTHORN_OWNER_SHARE', '101%'],
   ['POSTHORN_RETRY_POLICY', '5s,5m'],
   ['POSTHORN_RETRY_POLICY', 'exponential'],
   ['POSTHORN_RETRY_POLICY', 'linear base=5s factor=3 max=24h attempts=10'],
