@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
-import type { Accept } from '@posthorn/dispatch'
+import type { Accept, LoadSampler } from '@posthorn/dispatch'
 import type { VetUrlResult } from '@posthorn/egress'
 import type { DeliveryQueue } from '@posthorn/queue'
 import type { Logger, Settings } from '@posthorn/runtime'
@@ -20,6 +20,8 @@ export type Api = FastifyInstance<
 export interface ApiContext {
   store: Store
   accept: Pick<Accept, 'accept'>
+  /** Says who may emit now. */
+  admission: Pick<LoadSampler, 'admit'>
   queue: Pick<DeliveryQueue, 'enqueue' | 'waiting'>
   /** Judges the URL of an endpoint. */
   vetUrl: (url: string) => VetUrlResult
@@ -30,4 +32,6 @@ export interface ApiContext {
 }
 
 /** `apiKey`, the root key, is optional: keys in the database work without it. */
-export type ApiSettings = Pick<Settings, 'payloadBytesMax' | 'leaseMs'> & { apiKey?: string | undefined }
+export type ApiSettings = Pick<Settings, 'payloadBytesMax' | 'leaseMs' | 'retryPolicy'> & {
+  apiKey?: string | undefined
+}

@@ -15,6 +15,7 @@ import { registerEventTypes } from './routes/event-types.ts'
 import { registerMessages } from './routes/messages.ts'
 import { registerOwners } from './routes/owners.ts'
 import { registerReplays } from './routes/replays.ts'
+import { registerRetryPolicy } from './routes/retry-policy.ts'
 import { registerSystem } from './routes/system.ts'
 import { validatorCompiler } from './validation.ts'
 
@@ -68,6 +69,7 @@ export async function buildApp(context: ApiContext): Promise<Api> {
       registerMessages(v1, context)
       registerDeliveries(v1, context)
       registerReplays(v1, context)
+      registerRetryPolicy(v1, context)
       done()
     },
     { prefix: '/v1' },

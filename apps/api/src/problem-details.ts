@@ -76,6 +76,8 @@ const statusOf: Record<ProblemCode, number> = {
   endpoint_disabled: 409,
   attempt_under_way: 409,
   replay_under_way: 409,
+  owner_over_share: 429,
+  overloaded: 503,
   database_unavailable: 503,
   shutting_down: 503,
   internal_error: 500,

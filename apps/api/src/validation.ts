@@ -3,16 +3,23 @@ import { nearestName } from '@posthorn/runtime'
 import type { FastifySchemaCompiler } from 'fastify'
 import type { TSchema } from 'typebox'
 import { Compile } from 'typebox/compile'
+import { Settings } from 'typebox/system'
 import { ProblemError, type ProblemItem } from './problem-details.ts'
 
 /** Says what is wrong with a value, or undefined where it fits its schema. */
 export type Validate = (value: unknown) => ProblemError | undefined
+
+/** Errors that are looked at, and those of them that are answered. */
+const ERRORS_MAX = 32
+const ITEMS_MAX = 8
 
 /** Compiles the check that routes and batch items share. Nothing is coerced, removed or filled in. */
 export function compileValidate(
   schema: TSchema,
   part: 'body' | 'querystring' | 'params' | 'headers' = 'body',
 ): Validate {
+  // TypeBox stops at 8 of its own accord, often before the alternative that was meant.
+  Settings.Set({ maxErrors: ERRORS_MAX })
   const validator = Compile(schema)
   return (value) =>
     validator.Check(value) ? undefined : toProblem(schema, validator.Errors(value), value, part)
@@ -48,10 +55,11 @@ function toProblem(schema: TSchema, errors: SchemaError[], value: unknown, part:
     return new ProblemError('validation_failed', 'Send a JSON object as the body.')
   }
   const found: (ProblemItem & { code: ProblemCode })[] = []
-  for (const error of errors) {
+  for (const error of ofNearestAlternatives(schema, errors)) {
     const item = describe(schema, error, where)
-    // One is enough for each place: of alternatives, the first one tells most.
+    // One is enough for each place.
     if (item !== undefined && !found.some(({ path }) => path === item.path)) found.push(item)
+    if (found.length === ITEMS_MAX) break
   }
   // An unknown field comes first: it is often the misspelt name of one that is missing.
   const first =
@@ -64,6 +72,48 @@ function toProblem(schema: TSchema, errors: SchemaError[], value: unknown, part:
   return new ProblemError(first.code, `${sentence(first, where)}${others}.`, {
     errors: found.map(({ path, message }) => ({ path, message })),
   })
+}
+
+/**
+ * Of alternatives (`anyOf`) that a value fits none of, the errors of the one that its form comes nearest to:
+ * what is wrong with the others was never meant. Where several are as near, the `anyOf` itself speaks if it
+ * says what it expects, and the first of them otherwise.
+ */
+function ofNearestAlternatives(root: TSchema, errors: SchemaError[]): SchemaError[] {
+  let kept = errors
+  for (const union of errors.filter(({ keyword }) => keyword === 'anyOf')) {
+    const distances = new Map<string, number>()
+    for (const error of kept) {
+      const name = alternativeOf(union, error)
+      if (name === undefined) continue
+      distances.set(name, (distances.get(name) ?? 0) + distanceOf(error, union.instancePath))
+    }
+    const least = Math.min(...distances.values())
+    const nearest = [...distances.keys()].filter((name) => distances.get(name) === least)
+    const isAmbiguous = nearest.length > 1 && schemaAt(root, union.schemaPath)?.['x-expected'] !== undefined
+    kept = kept.filter((error) => {
+      if (error === union) return isAmbiguous
+      const name = alternativeOf(union, error)
+      return name === undefined || (!isAmbiguous && name === nearest[0])
+    })
+  }
+  return kept
+}
+
+/** Which alternative of `union` an error is about, if it is about one. */
+function alternativeOf(union: SchemaError, { schemaPath, instancePath }: SchemaError): string | undefined {
+  const prefix = `${union.schemaPath}/anyOf/`
+  const isWithin = instancePath === union.instancePath || instancePath.startsWith(`${union.instancePath}/`)
+  return isWithin && schemaPath.startsWith(prefix)
+    ? schemaPath.slice(prefix.length).split('/', 1)[0]
+    : undefined
+}
+
+/** How much an error says that the value at `at` is of another form, and not just wrong in a detail. */
+function distanceOf({ keyword, instancePath }: SchemaError, at: string): number {
+  if (instancePath === at) return keyword === 'type' ? 1_000 : keyword === 'required' ? 1 : 0
+  const isMemberOfIt = instancePath.lastIndexOf('/') === at.length
+  return keyword === 'boolean' && isMemberOfIt ? 1 : 0
 }
 
 function sentence({ path, message }: ProblemItem, where: string): string {
@@ -92,7 +142,7 @@ function describe(
       nearest === undefined ? `the names that are known are ${names.join(', ')}` : `did you mean ${nearest}?`
     return { path: instancePath, code: 'unknown_field', message: `is not known; ${hint}` }
   }
-  if (keyword === 'additionalProperties' || keyword === 'anyOf') return undefined
+  if (keyword === 'additionalProperties') return undefined
   if (keyword === 'required') {
     const names = (params as { requiredProperties: string[] }).requiredProperties
     return { path: instancePath, code: 'validation_failed', message: `needs ${names.join(' and ')}` }

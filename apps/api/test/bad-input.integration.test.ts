@@ -23,6 +23,31 @@ const emit = (body: unknown, headers: Record<string, string> = {}) =>
   api.request('POST', '/v1/messages', { body, headers })
 const event = { owner: 'acme', type: 'pay_info.paid', data: { order: 1 } }
 
+describe('a retry policy that cannot be used', () => {
+  const exponential = { baseMs: 5_000, factor: 3, maxMs: 86_400_000, attempts: 10 }
+
+  it.each<[unknown, string, RegExp, string]>([
+    [{}, 'validation_failed', /retryPolicy must be \{delaysMs, jitter\?\} or \{baseMs/, ''],
+    [5, 'validation_failed', /retryPolicy must be \{delaysMs.* or null/, ''],
+    [[5_000], 'validation_failed', /retryPolicy must be \{delaysMs/, ''],
+    [{ delaysMs: [-1] }, 'validation_failed', /must be whole milliseconds from 0/, '/delaysMs/0'],
+    [{ delaysMs: [1], jiter: 0 }, 'unknown_field', /did you mean jitter/, '/jiter'],
+    [{ delaysMs: Array(100).fill(1) }, 'validation_failed', /at most 99 waits/, '/delaysMs'],
+    [{ ...exponential, factor: 11 }, 'validation_failed', /must be a number from 1 to 10/, '/factor'],
+    [{ ...exponential, attempts: 0 }, 'validation_failed', /from 1 to 100/, '/attempts'],
+    [{ ...exponential, jitter: 0.9 }, 'validation_failed', /from 0 to 0\.5/, '/jitter'],
+    [{ ...exponential, tries: 9 }, 'unknown_field', /baseMs, factor, maxMs, attempts, jitter/, '/tries'],
+    [{ baseMs: 5_000, factor: 3 }, 'validation_failed', /needs maxMs and attempts/, ''],
+    [{ ...exponential, maxMs: 1 }, 'validation_failed', /maxMs must be at least baseMs.*5000/, '/maxMs'],
+    [{ delaysMs: Array(3).fill(2_592_000_000) }, 'validation_failed', /90\.0 days/, '/delaysMs'],
+  ])('is 422, with the place: %j', async (retryPolicy, code, detail, place) => {
+    const body = { url: 'https://example.com', eventTypes: ['pay_info.paid'], retryPolicy }
+    const answer = await api.request('POST', '/v1/owners/acme/endpoints', { body })
+    expectProblem(answer, 422, code, detail)
+    expect(answer.body.errors).toMatchObject([{ path: `/retryPolicy${place}` }])
+  })
+})
+
 describe('a body that cannot be read', () => {
   it('is 400 invalid_json, with the place', async () => {
     expectProblem(await emit('{"owner":"acme",'), 400, 'invalid_json', /RFC 8259.*position/)

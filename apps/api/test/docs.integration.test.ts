@@ -43,6 +43,7 @@ it('/openapi.json describes every operation: summary, id, tags, security, answer
     'GET /v1/owners/{owner}/endpoints/{endpoint}/replays',
     'GET /v1/owners/{owner}/endpoints/{endpoint}/secret',
     'GET /v1/replays/{replay}',
+    'GET /v1/retry-policy',
     'PATCH /v1/event-types/{name}',
     'PATCH /v1/owners/{owner}',
     'PATCH /v1/owners/{owner}/endpoints/{endpoint}',

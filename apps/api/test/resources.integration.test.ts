@@ -112,7 +112,7 @@ const newEndpoint = {
   headers: { 'X-Tenant': 'acme', authorization: 'Bearer theirs' },
   inFlightMax: 3,
   attemptTimeoutMs: 5_000,
-  retryDelaysMs: [1_000, 60_000],
+  retryPolicy: { delaysMs: [1_000, 60_000] },
 }
 
 it('endpoints: made with a secret that only the creation and …/secret show', async () => {
@@ -157,7 +157,7 @@ it('endpoints: changed member by member, disabled by request and enabled again',
     headers: {},
     inFlightMax: null,
     attemptTimeoutMs: null,
-    retryDelaysMs: null,
+    retryPolicy: null,
     url: 'https://example.org/',
   })
   expect(changed.body).toMatchObject({
@@ -165,7 +165,7 @@ it('endpoints: changed member by member, disabled by request and enabled again',
     headers: {},
     inFlightMax: null,
     attemptTimeoutMs: null,
-    retryDelaysMs: null,
+    retryPolicy: null,
     url: 'https://example.org/',
     uid: 'books',
     eventTypes: ['pay_info.paid'],
@@ -191,6 +191,38 @@ it('endpoints: changed member by member, disabled by request and enabled again',
     body: { code: 'unknown_event_type' },
   })
   expect((await patch(path, {})).status).toBe(200)
+})
+
+it('endpoints: retried as the platform is set, or by a policy of their own, with the times it leads to', async () => {
+  const platform = await get('/v1/retry-policy')
+  expect(platform).toMatchObject({
+    status: 200,
+    body: {
+      retryPolicy: { delaysMs: expect.arrayContaining([5_000, 86_400_000]) },
+      retrySchedule: expect.arrayContaining([
+        { attempt: 1, afterMs: 0, minMs: 0, maxMs: 0 },
+        { attempt: 2, afterMs: 5_000, minMs: 4_000, maxMs: 6_000 },
+      ]),
+    },
+  })
+  await post('/v1/owners', { uid: 'patient' })
+  const path = '/v1/owners/patient/endpoints/books'
+  const retryPolicy = { baseMs: 1_000, factor: 2.5, maxMs: 2_000, attempts: 3, jitter: 0 }
+  const own = await post('/v1/owners/patient/endpoints', { ...newEndpoint, retryPolicy })
+  expect(own.body).toMatchObject({
+    retryPolicy,
+    retrySchedule: [
+      { attempt: 1, afterMs: 0, minMs: 0, maxMs: 0 },
+      { attempt: 2, afterMs: 1_000, minMs: 1_000, maxMs: 1_000 },
+      { attempt: 3, afterMs: 3_000, minMs: 3_000, maxMs: 3_000 },
+    ],
+  })
+  expect((await patch(path, { description: 'as patient' })).body).toMatchObject({ retryPolicy })
+  expect((await patch(path, { retryPolicy: { delaysMs: [] } })).body.retrySchedule).toHaveLength(1)
+  expect((await patch(path, { retryPolicy: null })).body).toMatchObject({
+    retryPolicy: null,
+    retrySchedule: platform.body.retrySchedule,
+  })
 })
 
 it('an endpoint is only found under its own owner, and a deleted one is gone with its uid free', async () => {

@@ -1,7 +1,7 @@
-import { createAccept } from '@posthorn/dispatch'
+import { type AdmissionLimits, createAccept, PROCESS_LIMITS, startLoadSampler } from '@posthorn/dispatch'
 import { createAddressRule, vetUrl } from '@posthorn/egress'
 import { createDeliveryQueue, createQueueBackend } from '@posthorn/queue'
-import { createLogger } from '@posthorn/runtime'
+import { createLogger, parseSettings } from '@posthorn/runtime'
 import { createStore, migrate, type Store } from '@posthorn/store'
 import { createDatabase, type TestDatabase, templateDatabase } from '@posthorn/testkit'
 import { startApi } from '../src/server.ts'
@@ -38,6 +38,7 @@ export async function startTestApi(
     /** Another way to the same database, such as through a proxy. */
     databaseUrl?: (url: string) => Promise<string>
     payloadBytesMax?: number
+    limits?: Partial<AdmissionLimits>
   } = {},
 ): Promise<TestApi> {
   const logger = createLogger({ level: (process.env.LOG as 'warn') ?? 'silent', name: 'test' })
@@ -52,14 +53,33 @@ export async function startTestApi(
   const store = createStore(databaseUrl, { connectTimeoutMs: 1_000 })
   const queue = createDeliveryQueue(createQueueBackend({ kind: 'postgres', url: databaseUrl }, logger))
   const accept = createAccept({ pool: store.pool, queue, logger })
+  const settings = parseSettings({ POSTHORN_API_KEY: API_KEY })
+  const { backlogMax, ownerShare } = settings
+  const admission = startLoadSampler({
+    pool: store.pool,
+    accept,
+    limits: {
+      ...PROCESS_LIMITS,
+      // The machine is shared with other tests, which are not this API's load.
+      eventLoopDelayMaxMs: Number.POSITIVE_INFINITY,
+      backlogMax,
+      ownerShare,
+      ...options.limits,
+    },
+    logger,
+  })
   const rule = createAddressRule()
   const api = await startApi(
     {
       store,
       accept,
+      admission,
       queue,
       vetUrl: (url) => vetUrl(url, rule),
-      settings: { apiKey: API_KEY, payloadBytesMax: options.payloadBytesMax ?? 262_144, leaseMs: 60_000 },
+      settings: {
+        ...settings,
+        ...(options.payloadBytesMax !== undefined && { payloadBytesMax: options.payloadBytesMax }),
+      },
       logger,
     },
     { host: '127.0.0.1', port: 0 },
@@ -71,6 +91,7 @@ export async function startTestApi(
     request: (method, path, requestOptions) => request(api.url, method, path, requestOptions),
     async close() {
       await api.close()
+      await admission.stop()
       await accept.close()
       await queue.close().catch(() => {})
       await store.close()

@@ -10,7 +10,7 @@ import { loadRootKey } from './root-key.ts'
 
 const EVENT_TYPE = 'pay_info.paid'
 /** So that the retries can be watched; real ones wait from five seconds to a day. */
-const RETRY_DELAYS_MS = [500, 1_000, 2_000]
+const RETRY_POLICY = { delaysMs: [500, 1_000, 2_000] }
 const FAILURES = 2
 const PATIENCE_MS = 30_000
 
@@ -95,7 +95,7 @@ async function register(client: DemoClient, receiverUrl: string): Promise<{ owne
   const failing = await client.post<{ id: string }>(endpoints, {
     url: `${receiverUrl}/failing`,
     eventTypes: [EVENT_TYPE],
-    retryDelaysMs: RETRY_DELAYS_MS,
+    retryPolicy: RETRY_POLICY,
   })
   say(`event type  ${EVENT_TYPE}`)
   say(`owner       ${owner}`)

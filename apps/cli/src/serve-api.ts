@@ -1,5 +1,5 @@
 import { type RunningApi, startApi } from '@posthorn/api'
-import { createAccept } from '@posthorn/dispatch'
+import { createAccept, PROCESS_LIMITS, startLoadSampler } from '@posthorn/dispatch'
 import { createAddressRule, vetUrl } from '@posthorn/egress'
 import { createDeliveryQueue } from '@posthorn/queue'
 import { type Logger, type Settings, type Shutdown, version } from '@posthorn/runtime'
@@ -15,10 +15,17 @@ export async function serveApi(
   shutdown.defer('queue', () => queue.close())
   const accept = createAccept({ pool: store.pool, queue, logger })
   shutdown.defer('acceptance', () => accept.close())
+  const admission = startLoadSampler({
+    pool: store.pool,
+    accept,
+    limits: { ...PROCESS_LIMITS, backlogMax: settings.backlogMax, ownerShare: settings.ownerShare },
+    logger,
+  })
+  shutdown.defer('admission', () => admission.stop())
   const rule = createAddressRule({ allow: settings.egressAllow })
   const { host, port } = settings
   const api = await startApi(
-    { store, accept, queue, vetUrl: (url) => vetUrl(url, rule), settings, logger, version },
+    { store, accept, admission, queue, vetUrl: (url) => vetUrl(url, rule), settings, logger, version },
     { host, port },
   ).catch((error: NodeJS.ErrnoException) => {
     throw error.code === 'EADDRINUSE'

@@ -17,6 +17,8 @@ const api = await startApi(
   {
     ...{ store, queue, settings, logger },
     accept: bug.decorateAccept?.(accept) ?? accept,
+    // Nothing here is to be refused for load: what is planted has to show.
+    admission: { admit: () => ({ kind: 'admitted' }) },
     vetUrl: (url) => vetUrl(url, rule),
   },
   settings,

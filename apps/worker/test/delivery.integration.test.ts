@@ -50,7 +50,9 @@ describeEachBackend((backend) => {
   })
 
   test('a refused delivery is retried with the same id and a new signature, then delivered', async () => {
-    const { secret } = await platform.addEndpoint(ownerId, receiver.url, { retryDelaysMs: [10, 10] })
+    const { secret } = await platform.addEndpoint(ownerId, receiver.url, {
+      retryPolicy: { delaysMs: [10, 10] },
+    })
     receiver.answer((_, index) => ({ status: index < 2 ? 500 : 204 }))
     platform.startWorker()
     await platform.emit(EVENT_TYPE, { order_num: '2' })
@@ -71,7 +73,9 @@ describeEachBackend((backend) => {
   })
 
   test('a delivery that is never taken ends dead, with every attempt in the log', async () => {
-    await platform.addEndpoint(ownerId, receiver.url, { retryDelaysMs: [1] })
+    await platform.addEndpoint(ownerId, receiver.url, {
+      retryPolicy: { baseMs: 1, factor: 2, maxMs: 10, attempts: 2 },
+    })
     receiver.answer({ status: 503 })
     platform.startWorker()
     await platform.emit(EVENT_TYPE, {})

@@ -42,7 +42,7 @@ describeEachBackend((backend) => {
     const { expect } = context
     const field = await enter(backend, context)
     const { platform, receiver } = field
-    await platform.addEndpoint(field.ownerId, receiver.url, { retryDelaysMs: [600_000] })
+    await platform.addEndpoint(field.ownerId, receiver.url, { retryPolicy: { delaysMs: [600_000] } })
     const paused = Promise.withResolvers<void>()
     receiver.answer((_, index) => (index === 0 ? { status: 200, until: paused.promise } : { status: 500 }))
     const first = await field.startWorkerProcess()

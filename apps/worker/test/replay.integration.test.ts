@@ -67,7 +67,9 @@ describeEachBackend((backend) => {
   }
 
   test('dead deliveries are sent again, once each, with a retry schedule of their own', async () => {
-    const { id: endpointId } = await platform.addEndpoint(ownerId, receiver.url, { retryDelaysMs: [1] })
+    const { id: endpointId } = await platform.addEndpoint(ownerId, receiver.url, {
+      retryPolicy: { delaysMs: [1] },
+    })
     receiver.answer({ status: 500 })
     platform.startWorker()
     const ids = await emitMany(20)
@@ -93,7 +95,9 @@ describeEachBackend((backend) => {
   })
 
   test('a replayed delivery that fails its whole schedule again ends dead again', async () => {
-    const { id: endpointId } = await platform.addEndpoint(ownerId, receiver.url, { retryDelaysMs: [1, 1] })
+    const { id: endpointId } = await platform.addEndpoint(ownerId, receiver.url, {
+      retryPolicy: { delaysMs: [1, 1] },
+    })
     receiver.answer({ status: 500 })
     platform.startWorker()
     await emitMany(1)

@@ -1,4 +1,4 @@
-import { newUuid } from '@posthorn/contracts'
+import { newUuid, type RetryPolicy } from '@posthorn/contracts'
 import { type Accept, type AcceptResult, createAccept } from '@posthorn/dispatch'
 import {
   createDeliveryQueue,
@@ -28,7 +28,7 @@ export interface TestPlatform {
     url: string,
     options?: {
       eventTypes?: string[]
-      retryDelaysMs?: number[]
+      retryPolicy?: RetryPolicy
       inFlightMax?: number
       headers?: Record<string, string>
     },
@@ -104,7 +104,7 @@ export async function startTestPlatform(
           url,
           eventTypes: options.eventTypes ?? [EVENT_TYPE],
           headers: options.headers ?? {},
-          retryDelaysMs: options.retryDelaysMs ?? [],
+          ...(options.retryPolicy && { retryPolicy: options.retryPolicy }),
           inFlightMax: options.inFlightMax ?? null,
           secrets: { create: { id: newUuid(), secret: new Uint8Array(parseSecret(secret)) } },
         },

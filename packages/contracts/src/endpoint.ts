@@ -1,6 +1,7 @@
 import { type Static, Type } from 'typebox'
 import { EventTypeName } from './event-type.ts'
 import { PublicId, Uid } from './identifiers.ts'
+import { RetryPolicy, RetryPolicyOrNull, RetrySchedule } from './retry-policy.ts'
 import { Lines, Time } from './text.ts'
 
 /** HTTP headers of the application's own, sent with each attempt. `refusedHeader` judges the names. */
@@ -77,12 +78,6 @@ const AttemptTimeoutMs = Type.Integer({
   description:
     'How long one attempt may take, in milliseconds; shorter than the lease (POSTHORN_LEASE). Null: as the platform is set.',
 })
-const RetryDelaysMs = Type.Array(Type.Integer({ minimum: 0, maximum: 30 * 86_400_000 }), {
-  minItems: 1,
-  maxItems: 50,
-  description:
-    'The wait after each failed attempt, in milliseconds; after the last one the delivery is dead. Null: as the platform is set.',
-})
 const Secret = Type.String({
   pattern: '^whsec_[A-Za-z0-9+/]{32,86}={0,2}$',
   description: 'Signing secret: whsec_ and the base64 of 24 to 64 bytes. One is made if you give none.',
@@ -104,7 +99,8 @@ export const Endpoint = Type.Object(
     disabledReason: Type.Union([Type.String(), Type.Null()]),
     inFlightMax: Type.Union([Type.Integer(), Type.Null()]),
     attemptTimeoutMs: Type.Union([Type.Integer(), Type.Null()]),
-    retryDelaysMs: Type.Union([Type.Array(Type.Integer()), Type.Null()]),
+    retryPolicy: Type.Union([RetryPolicy, Type.Null()], { description: 'Null: as the platform is set.' }),
+    retrySchedule: RetrySchedule,
     createdAt: Time('When it was made.'),
     updatedAt: Time('When it was last changed.'),
   },
@@ -128,7 +124,7 @@ const optionalMembers = {
   enabled: Type.Optional(Type.Boolean({ description: 'False: nothing is sent there.' })),
   inFlightMax: Type.Optional(Type.Union([InFlightMax, Type.Null()])),
   attemptTimeoutMs: Type.Optional(Type.Union([AttemptTimeoutMs, Type.Null()])),
-  retryDelaysMs: Type.Optional(Type.Union([RetryDelaysMs, Type.Null()])),
+  retryPolicy: Type.Optional(RetryPolicyOrNull),
 }
 
 export const NewEndpoint = Type.Object(

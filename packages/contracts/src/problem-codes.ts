@@ -36,6 +36,8 @@ export const problemTitles = {
   endpoint_disabled: 'The endpoint is disabled',
   attempt_under_way: 'An attempt is under way',
   replay_under_way: 'The same replay is under way',
+  owner_over_share: 'Too much of this owner is due already',
+  overloaded: 'Too much is due or under way already',
   database_unavailable: 'The database cannot be reached',
   shutting_down: 'The server is shutting down',
   internal_error: 'Something went wrong inside',

@@ -67,6 +67,9 @@ export interface Accept {
    * and emitting it again under the same id is safe.
    */
   accept(event: EmittedEvent): Promise<AcceptResult>
+  /** Emits that wait for their commit or are in it, and the bytes of their payloads. */
+  readonly waitingEmits: number
+  readonly waitingBytes: number
   /** Waits for what is under way. */
   close(): Promise<void>
 }
@@ -90,6 +93,12 @@ export function createAccept(context: AcceptContext): Accept {
   return {
     accept: (event) => accept(context, commits.add, event),
     close: () => commits.close(),
+    get waitingEmits() {
+      return commits.pending
+    },
+    get waitingBytes() {
+      return commits.pendingBytes
+    },
   }
 }
 

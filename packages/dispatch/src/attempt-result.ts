@@ -1,7 +1,7 @@
-import { newUuid } from '@posthorn/contracts'
+import { newUuid, type RetryPolicy } from '@posthorn/contracts'
 import type { PostOutcome } from '@posthorn/egress'
 import type { AttemptResult, ClaimedDelivery } from '@posthorn/store'
-import { nextState, type Outcome, parseRetryAfter, type RetryPolicy } from './retry-policy.ts'
+import { nextState, type Outcome, parseRetryAfter } from './retry-policy.ts'
 
 export interface Attempted {
   delivery: ClaimedDelivery

@@ -1,4 +1,4 @@
-import { encodeId, newUuid } from '@posthorn/contracts'
+import { encodeId, newUuid, type RetryPolicy } from '@posthorn/contracts'
 import type { Post, PostOutcome } from '@posthorn/egress'
 import { coalesce, type Logger } from '@posthorn/runtime'
 import { signedHeaders } from '@posthorn/signing'
@@ -30,7 +30,7 @@ export interface DeliverSettings {
   /** How long a worker may hold a delivery before another may take it. */
   leaseMs: number
   attemptTimeoutMs: number
-  retryDelaysMs: readonly number[]
+  retryPolicy: RetryPolicy
   /** Attempts in flight at once, in all and to one endpoint. */
   workerConcurrency: number
   endpointConcurrency: number
@@ -157,7 +157,7 @@ export function createDeliver(context: DeliverContext): Deliver {
       delivery,
       claim,
       ...attempted,
-      policy: { delaysMs: target.retryDelaysMs.length > 0 ? target.retryDelaysMs : settings.retryDelaysMs },
+      policy: target.retryPolicy ?? settings.retryPolicy,
       random: Math.random(),
     })
     // Before the result: once the delivery has ended, nothing would disable the endpoint any more.

@@ -7,7 +7,16 @@ export {
   type EmittedEvent,
 } from './accept.ts'
 export { acceptJob, RefusedMessagesError } from './accept-job.ts'
+export {
+  type Admission,
+  type AdmissionLimits,
+  decideAdmission,
+  type Load,
+  type OverloadReason,
+  PROCESS_LIMITS,
+} from './admission.ts'
 export { createDeliver, type Deliver, type DeliverContext, type DeliverSettings } from './deliver.ts'
+export { type LoadSampler, startLoadSampler } from './load-sampler.ts'
 export { messagePayload, payloadData } from './payload.ts'
 export {
   type AskedReplay,
@@ -17,6 +26,6 @@ export {
 } from './replay.ts'
 export { type ReplayPace, replayPace } from './replay-pace.ts'
 export { type RetryDeliveryResult, retryDelivery } from './retry-delivery.ts'
-export { nextState, type Outcome, parseRetryAfter, type RetryPolicy } from './retry-policy.ts'
+export { nextState, type Outcome, parseRetryAfter } from './retry-policy.ts'
 export { type Replays, type ReplaysContext, startReplays } from './run-replays.ts'
 export { type Sweep, startSweep, UNCLAIMED_GRACE_MS } from './sweep.ts'

@@ -1,13 +1,10 @@
+import { delayBefore, type RetryPolicy, withJitter } from '@posthorn/contracts'
+
 /** What came of an attempt, as far as the next state depends on it. */
 export type Outcome =
   | { kind: 'answered'; status: number; retryAfterMs?: number }
   /** No whole answer came: `code` says why. */
   | { kind: 'failed'; code: string }
-
-export interface RetryPolicy {
-  /** The wait after each failed attempt; one more attempt than waits. */
-  delaysMs: readonly number[]
-}
 
 export type NextState =
   | { state: 'delivered' }
@@ -16,8 +13,6 @@ export type NextState =
   /** The endpoint asked for no more, ever: it is to be disabled with this reason. */
   | { state: 'dead'; disableEndpoint: string }
 
-/** ±20 %, so that deliveries that failed together do not come back together. */
-const JITTER = 0.2
 const RETRY_AFTER_MAX_MS = 24 * 3_600_000
 
 /**
@@ -33,11 +28,10 @@ export function nextState(outcome: Outcome, attempt: number, policy: RetryPolicy
     // 410 Gone: Standard Webhooks 1.0.0 asks the sender to disable the endpoint.
     if (outcome.status === 410) return { state: 'dead', disableEndpoint: 'The endpoint answered 410 Gone.' }
   }
-  const delayMs = policy.delaysMs[attempt - 1]
+  const delayMs = delayBefore(policy, attempt + 1)
   if (delayMs === undefined) return { state: 'dead' }
-  const jitteredMs = delayMs * (1 - JITTER + 2 * JITTER * random)
   const askedMs = outcome.kind === 'answered' ? (outcome.retryAfterMs ?? 0) : 0
-  return { state: 'pending', delayMs: Math.round(Math.max(jitteredMs, askedMs)) }
+  return { state: 'pending', delayMs: Math.round(Math.max(withJitter(policy, delayMs, random), askedMs)) }
 }
 
 /**

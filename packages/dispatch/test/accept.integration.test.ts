@@ -56,7 +56,7 @@ function acceptedMessage(result: AcceptResult): AcceptedMessage {
 }
 
 /** With connections and commits of its own, as another process has. */
-function startAnotherAccept(): Accept {
+function startAnotherAccept(): Pick<Accept, 'accept' | 'close'> {
   const store = createStore(path.url)
   const accept = createAccept({ pool: store.pool, queue: path.queue, logger: silent })
   return {

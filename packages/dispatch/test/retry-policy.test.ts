@@ -1,3 +1,4 @@
+import { type RetryPolicy, retrySchedule } from '@posthorn/contracts'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { nextState, type Outcome, parseRetryAfter } from '../src/index.ts'
@@ -48,11 +49,20 @@ describe('the state after an attempt', () => {
     }),
     fc.record({ kind: fc.constant('failed' as const), code: fc.string() }),
   )
-  const anyPolicy = fc.record({ delaysMs: fc.array(fc.nat(30 * DAY_MS), { maxLength: 20 }) })
+  const anyPolicy: fc.Arbitrary<RetryPolicy> = fc.oneof(
+    fc.record({ delaysMs: fc.array(fc.nat(30 * DAY_MS), { maxLength: 20 }) }),
+    fc.record({
+      baseMs: fc.nat(DAY_MS),
+      factor: fc.double({ min: 1, max: 10, noNaN: true }),
+      maxMs: fc.nat(30 * DAY_MS),
+      attempts: fc.integer({ min: 1, max: 20 }),
+      jitter: fc.double({ min: 0, max: 0.5, noNaN: true }),
+    }),
+  )
   /** Uniform in [0, 1), both ends of it included. */
   const anyRandom = fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true })
 
-  test('a delivery ends after one attempt more than there are waits, whatever comes of them', () => {
+  test('a delivery ends with the last attempt of the schedule shown, whatever comes of them', () => {
     fc.assert(
       fc.property(anyPolicy, fc.infiniteStream(anyOutcome), anyRandom, (anyone, outcomes, random) => {
         let attempt = 0
@@ -60,7 +70,23 @@ describe('the state after an attempt', () => {
           attempt += 1
           if (nextState(outcome, attempt, anyone, random).state !== 'pending') break
         }
-        expect(attempt).toBeLessThanOrEqual(anyone.delaysMs.length + 1)
+        expect(attempt).toBeLessThanOrEqual(retrySchedule(anyone).length)
+      }),
+    )
+  })
+
+  test('one that always fails is attempted when the schedule says, and as often', () => {
+    fc.assert(
+      fc.property(anyPolicy, fc.infiniteStream(anyRandom), (anyone, randoms) => {
+        let afterMs = 0
+        for (const { attempt, minMs, maxMs } of retrySchedule(anyone)) {
+          expect(afterMs).toBeGreaterThanOrEqual(minMs)
+          expect(afterMs).toBeLessThanOrEqual(maxMs)
+          const next = nextState(answered(500), attempt, anyone, randoms.next().value)
+          const isLast = attempt === retrySchedule(anyone).length
+          expect(next.state).toBe(isLast ? 'dead' : 'pending')
+          if (next.state === 'pending') afterMs += next.delayMs
+        }
       }),
     )
   })

@@ -105,11 +105,13 @@ function readAnswer(messages: readonly OutgoingMessage[], answer: HttpAnswer): R
   }
   if (messages.length === 1)
     return [isEmittedMessage(body) ? { kind: 'accepted', message: body } : unexpected(status)]
+  const retryAfterMs = parseRetryAfterMs(answer.retryAfter, Date.now())
   const items = isObject(body) && Array.isArray(body.data) ? body.data : []
   return messages.map((_, index) => {
     const item: unknown = items.length === messages.length ? items[index] : undefined
     if (isObject(item) && isEmittedMessage(item.message)) return { kind: 'accepted', message: item.message }
-    if (isObject(item) && typeof item.status === 'number') return toFailed(item.status, item.error)
+    if (isObject(item) && typeof item.status === 'number')
+      return toFailed(item.status, item.error, retryAfterMs)
     return unexpected(status)
   })
 }

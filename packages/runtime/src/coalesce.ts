@@ -22,6 +22,8 @@ export interface Coalescer<I, O> {
   close(): Promise<void>
   /** Items not settled yet, waiting or in flight. */
   readonly pending: number
+  /** Their bytes, as told by `bytesOf`. */
+  readonly pendingBytes: number
 }
 
 interface Entry<I, O> {
@@ -43,6 +45,7 @@ export function coalesce<I, O>(options: CoalesceOptions<I, O>): Coalescer<I, O> 
   const active = new Set<Promise<void>>()
   let waiting: Entry<I, O>[] = []
   let inFlight = 0
+  let pendingBytes = 0
   let addedCount = 0
   let startedCount = 0
   let closed = false
@@ -50,8 +53,10 @@ export function coalesce<I, O>(options: CoalesceOptions<I, O>): Coalescer<I, O> 
   function add(item: I): Promise<O> {
     if (closed) return Promise.reject(new Error('coalesce: add() after close()'))
     return new Promise<O>((resolve, reject) => {
-      waiting.push({ item, bytes: bytesOf(item), resolve, reject })
+      const bytes = bytesOf(item)
+      waiting.push({ item, bytes, resolve, reject })
       addedCount += 1
+      pendingBytes += bytes
       if (active.size < concurrency) startRun()
     })
   }
@@ -62,6 +67,7 @@ export function coalesce<I, O>(options: CoalesceOptions<I, O>): Coalescer<I, O> 
     startedCount += entries.length
     const running = settle(entries).then(() => {
       inFlight -= entries.length
+      for (const { bytes } of entries) pendingBytes -= bytes
       active.delete(running)
       if (waiting.length > 0) startRun()
     })
@@ -110,6 +116,9 @@ export function coalesce<I, O>(options: CoalesceOptions<I, O>): Coalescer<I, O> 
     },
     get pending() {
       return waiting.length + inFlight
+    },
+    get pendingBytes() {
+      return pendingBytes
     },
   }
 }

@@ -1,4 +1,10 @@
 import { isIP } from 'node:net'
+import {
+  RETRY_ATTEMPTS_MAX,
+  RETRY_DELAY_MAX_MS,
+  type RetryPolicy,
+  retryPolicyFault,
+} from '@posthorn/contracts'
 import { formatDuration, parseDuration } from './duration.ts'
 import { nearestName } from './nearest-name.ts'
 
@@ -32,8 +38,12 @@ export interface Settings {
   /** One deadline over a whole attempt: lookup, connect, headers and body. */
   attemptTimeoutMs: number
   connectTimeoutMs: number
-  /** The wait after each failed attempt; one more attempt than delays, then the delivery is dead. */
-  retryDelaysMs: number[]
+  /** Due deliveries in all past which emits are refused. */
+  backlogMax: number
+  /** The part of what is due that one owner may have while the platform is behind. */
+  ownerShare: number
+  /** For endpoints that have no policy of their own. */
+  retryPolicy: RetryPolicy
 }
 
 /** A setting that cannot be used. The message is one line, names the setting and holds no secret. */
@@ -80,7 +90,9 @@ export function parseSettings(env: Record<string, string | undefined>): Settings
     leaseMs: readOrDefault(env, definitions.leaseMs),
     attemptTimeoutMs: readOrDefault(env, definitions.attemptTimeoutMs),
     connectTimeoutMs: readOrDefault(env, definitions.connectTimeoutMs),
-    retryDelaysMs: readOrDefault(env, definitions.retryDelaysMs),
+    retryPolicy: readRetryPolicy(env),
+    backlogMax: readOrDefault(env, definitions.backlogMax),
+    ownerShare: readOrDefault(env, definitions.ownerShare),
   }
   if (settings.leaseMs <= settings.attemptTimeoutMs) {
     throw new SettingsError(
@@ -224,12 +236,38 @@ const definitions = {
     expected: 'a duration from 10ms to 10m, such as 5s',
     parse: parseDurationWithin(10, 600_000),
   }),
-  retryDelaysMs: define({
+  retryDelays: define({
     name: 'POSTHORN_RETRY_DELAYS',
     meaning: 'The wait after each failed attempt. One more attempt than waits, then the delivery is dead.',
     default: '5s,5m,30m,2h,5h,10h,14h,20h,24h',
-    expected: '1 to 50 durations of at most 30d, separated by commas, such as 5s,5m,2h',
+    expected: `1 to ${RETRY_ATTEMPTS_MAX - 1} durations of at most 30d, separated by commas, such as 5s,5m,2h`,
     parse: parseDelays,
+  }),
+  retryPolicy: define({
+    name: 'POSTHORN_RETRY_POLICY',
+    meaning:
+      'Instead of POSTHORN_RETRY_DELAYS: waits that grow, such as ' +
+      '`exponential base=5s factor=3 max=24h attempts=10`, with `jitter=0.2` or another if need be.',
+    expected:
+      '"exponential base=5s factor=3 max=24h attempts=10" with base and max of at most 30d, ' +
+      `a factor from 1 to 10, 1 to ${RETRY_ATTEMPTS_MAX} attempts, and perhaps jitter=0.2, from 0 to 0.5`,
+    parse: parseExponential,
+  }),
+  backlogMax: define({
+    name: 'POSTHORN_BACKLOG_MAX',
+    meaning: 'Due deliveries of all owners past which the API answers emits with 503 until workers catch up.',
+    default: '1000000',
+    expected: 'a whole number from 1 to 999999999',
+    parse: parseWhole(1, 999_999_999),
+  }),
+  ownerShare: define({
+    name: 'POSTHORN_OWNER_SHARE',
+    meaning:
+      'With half of POSTHORN_BACKLOG_MAX due, the part of it that may be one owner’s; ' +
+      'past it that owner’s emits are answered with 429.',
+    default: '25%',
+    expected: 'a whole number of percent from 1% to 100%, such as 25%',
+    parse: parsePercent,
   }),
 }
 
@@ -269,6 +307,23 @@ function readOrDefault<T>(
   return read(env, definition) ?? definition.parse(definition.default)!
 }
 
+/** The two settings of the policy as one; judged as an endpoint's is. */
+function readRetryPolicy(env: Record<string, string | undefined>): RetryPolicy {
+  const { retryPolicy, retryDelays } = definitions
+  const exponential = read(env, retryPolicy)
+  if (exponential !== undefined && read(env, retryDelays) !== undefined) {
+    throw new SettingsError(
+      retryPolicy.name,
+      `${retryPolicy.name} and ${retryDelays.name} are both set: they say the same in two ways; set one of them`,
+    )
+  }
+  const policy = exponential ?? { delaysMs: readOrDefault(env, retryDelays) }
+  const fault = retryPolicyFault(policy)
+  if (fault === undefined) return policy
+  const { name } = exponential === undefined ? retryDelays : retryPolicy
+  throw new SettingsError(name, `${name} cannot be used: ${fault.member} ${fault.message}`)
+}
+
 function parseUrlOf(...protocols: string[]): (text: string) => string | undefined {
   return (text) => {
     const url = URL.parse(text)
@@ -283,6 +338,19 @@ function parseWhole(min: number, max: number): (text: string) => number | undefi
   }
 }
 
+/** `25%` is 0.25. */
+function parsePercent(text: string): number | undefined {
+  const percent = text.endsWith('%') ? parseWhole(1, 100)(text.slice(0, -1)) : undefined
+  return percent === undefined ? undefined : percent / 100
+}
+
+function parseDecimal(min: number, max: number): (text: string) => number | undefined {
+  return (text) => {
+    const value = /^\d{1,3}(\.\d{1,6})?$/.test(text) ? Number(text) : Number.NaN
+    return value >= min && value <= max ? value : undefined
+  }
+}
+
 function parseDurationWithin(minMs: number, maxMs: number): (text: string) => number | undefined {
   return (text) => {
     const durationMs = parseDuration(text)
@@ -291,8 +359,37 @@ function parseDurationWithin(minMs: number, maxMs: number): (text: string) => nu
 }
 
 function parseDelays(text: string): number[] | undefined {
-  const delays = text.split(',').map((part) => parseDurationWithin(0, 30 * 86_400_000)(part.trim()))
-  return delays.length <= 50 && delays.every((delay) => delay !== undefined) ? delays : undefined
+  const delays = text.split(',').map((part) => parseDelay(part.trim()))
+  return delays.length < RETRY_ATTEMPTS_MAX && delays.every((delay) => delay !== undefined)
+    ? delays
+    : undefined
+}
+
+const parseDelay = parseDurationWithin(0, RETRY_DELAY_MAX_MS)
+
+/** `exponential base=5s factor=3 max=24h attempts=10 jitter=0.2`, the members in any order. */
+function parseExponential(text: string): RetryPolicy | undefined {
+  const [kind, ...words] = text.split(/\s+/)
+  const given: Record<string, string> = {}
+  for (const word of words) {
+    const [, name, value] = /^(base|factor|max|attempts|jitter)=(.+)$/.exec(word) ?? []
+    if (name === undefined || value === undefined || given[name] !== undefined) return undefined
+    given[name] = value
+  }
+  const baseMs = parseDelay(given.base ?? '')
+  const factor = parseDecimal(1, 10)(given.factor ?? '')
+  const maxMs = parseDelay(given.max ?? '')
+  const attempts = parseWhole(1, RETRY_ATTEMPTS_MAX)(given.attempts ?? '')
+  const jitter = parseDecimal(0, 0.5)(given.jitter ?? '0')
+  const isWhole = [baseMs, factor, maxMs, attempts, jitter].every((value) => value !== undefined)
+  if (kind !== 'exponential' || !isWhole) return undefined
+  return {
+    baseMs: baseMs!,
+    factor: factor!,
+    maxMs: maxMs!,
+    attempts: attempts!,
+    ...(given.jitter !== undefined && { jitter: jitter! }),
+  }
 }
 
 function parseCidrs(text: string): string[] | undefined {

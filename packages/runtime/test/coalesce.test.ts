@@ -152,6 +152,7 @@ test('every item settles exactly once with its own output, in order within a run
         await closing
         expect(seen).toEqual(items.map((_, index) => index))
         expect(coalescer.pending).toBe(0)
+        expect(coalescer.pendingBytes).toBe(0)
       },
     ),
   )

@@ -17,17 +17,21 @@ test('an empty environment runs embedded, with the defaults of the design', () =
     leaseMs: 60_000,
     attemptTimeoutMs: 15_000,
     connectTimeoutMs: 5_000,
-    retryDelaysMs: [
-      5_000,
-      5 * minutesMs,
-      30 * minutesMs,
-      2 * hoursMs,
-      5 * hoursMs,
-      10 * hoursMs,
-      14 * hoursMs,
-      20 * hoursMs,
-      24 * hoursMs,
-    ],
+    backlogMax: 1_000_000,
+    ownerShare: 0.25,
+    retryPolicy: {
+      delaysMs: [
+        5_000,
+        5 * minutesMs,
+        30 * minutesMs,
+        2 * hoursMs,
+        5 * hoursMs,
+        10 * hoursMs,
+        14 * hoursMs,
+        20 * hoursMs,
+        24 * hoursMs,
+      ],
+    },
   })
 })
 
@@ -65,6 +69,8 @@ test('every value can be set', () => {
       POSTHORN_ATTEMPT_TIMEOUT: '2m',
       POSTHORN_CONNECT_TIMEOUT: '750ms',
       POSTHORN_RETRY_DELAYS: '10ms, 1s,0s',
+      POSTHORN_BACKLOG_MAX: '5000',
+      POSTHORN_OWNER_SHARE: '100%',
     }),
   ).toEqual({
     mode: 'embedded',
@@ -81,7 +87,9 @@ test('every value can be set', () => {
     leaseMs: 300_000,
     attemptTimeoutMs: 120_000,
     connectTimeoutMs: 750,
-    retryDelaysMs: [10, 1_000, 0],
+    retryPolicy: { delaysMs: [10, 1_000, 0] },
+    backlogMax: 5_000,
+    ownerShare: 1,
   })
 })
 
@@ -101,6 +109,24 @@ test.each([
   ['POSTHORN_ATTEMPT_TIMEOUT', '0s'],
   ['POSTHORN_RETRY_DELAYS', '5s,,5m'],
   ['POSTHORN_RETRY_DELAYS', '31d'],
+  ['POSTHORN_RETRY_DELAYS', ','.repeat(99)],
+  ['POSTHORN_BACKLOG_MAX', '0'],
+  ['POSTHORN_OWNER_SHARE', '0.25'],
+  ['POSTHORN_OWNER_SHARE', '101%'],
+  ['POSTHORN_RETRY_POLICY', '5s,5m'],
+  ['POSTHORN_RETRY_POLICY', 'exponential'],
+  ['POSTHORN_RETRY_POLICY', 'linear base=5s factor=3 max=24h attempts=10'],
+  ['POSTHORN_RETRY_POLICY', 'exponential base=5s factor=3 max=24h'],
+  ['POSTHORN_RETRY_POLICY', 'exponential base=5 factor=3 max=24h attempts=10'],
+  ['POSTHORN_RETRY_POLICY', 'exponential base=5s factor=0.5 max=24h attempts=10'],
+  ['POSTHORN_RETRY_POLICY', 'exponential base=5s factor=11 max=24h attempts=10'],
+  ['POSTHORN_RETRY_POLICY', 'exponential base=5s factor=3 max=31d attempts=10'],
+  ['POSTHORN_RETRY_POLICY', 'exponential base=5s factor=3 max=24h attempts=101'],
+  ['POSTHORN_RETRY_POLICY', 'exponential base=5s factor=3 max=24h attempts=0'],
+  ['POSTHORN_RETRY_POLICY', 'exponential base=5s factor=3 max=24h attempts=10 jitter=0.6'],
+  ['POSTHORN_RETRY_POLICY', 'exponential base=5s factor=3 max=24h attempts=10 jitter'],
+  ['POSTHORN_RETRY_POLICY', 'exponential base=5s factor=3 max=24h attempts=10 attempts=9'],
+  ['POSTHORN_RETRY_POLICY', 'exponential base=5s factor=3 max=24h attempts=10 times=9'],
 ])('%s=%s stops the program with one line that names both', (name, value) => {
   const error = settingsErrorOf({ [name]: value })
   expect(error).toMatchObject({ code: 'bad_setting', setting: name })
@@ -118,6 +144,32 @@ test.each([
   const error = settingsErrorOf({ [name]: value })
   expect(error.message).toMatch(new RegExp(`^${name} cannot be used: it must be `))
   expect(error.message).not.toContain('hunter2')
+})
+
+test('the retry policy may be exponential', () => {
+  expect(
+    parseSettings({ POSTHORN_RETRY_POLICY: 'exponential base=5s factor=3 max=24h attempts=10' }).retryPolicy,
+  ).toEqual({ baseMs: 5_000, factor: 3, maxMs: 86_400_000, attempts: 10 })
+  expect(
+    parseSettings({ POSTHORN_RETRY_POLICY: 'exponential  attempts=1 max=1s base=1s factor=1.5 jitter=0' })
+      .retryPolicy,
+  ).toEqual({ baseMs: 1_000, factor: 1.5, maxMs: 1_000, attempts: 1, jitter: 0 })
+})
+
+test.each([
+  [
+    'POSTHORN_RETRY_POLICY',
+    { POSTHORN_RETRY_DELAYS: '5s' },
+    'exponential base=5s factor=3 max=24h attempts=10',
+  ],
+  ['POSTHORN_RETRY_POLICY', {}, 'exponential base=5m factor=3 max=1m attempts=10'],
+  ['POSTHORN_RETRY_POLICY', {}, 'exponential base=1d factor=1 max=1d attempts=62'],
+  ['POSTHORN_RETRY_DELAYS', {}, '30d,30d,1ms'],
+])('%s with %o is refused where the whole cannot be: %s', (name, others, value) => {
+  const error = settingsErrorOf({ [name]: value, ...others })
+  expect(error).toMatchObject({ code: 'bad_setting', setting: name })
+  expect(error.message).toMatch(/both set|cannot be used: /)
+  expect(error.message).not.toContain('\n')
 })
 
 test('Redis without a database is refused', () => {

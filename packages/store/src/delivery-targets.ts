@@ -1,3 +1,4 @@
+import type { RetryPolicy } from '@posthorn/contracts'
 import type { Pool } from './pool.ts'
 
 /** What a worker needs of an endpoint to deliver to it. */
@@ -12,8 +13,8 @@ export interface DeliveryTarget {
   secrets: Buffer[]
   inFlightMax: number | null
   attemptTimeoutMs: number | null
-  /** Empty: the platform's. */
-  retryDelaysMs: number[]
+  /** Null: the platform's. */
+  retryPolicy: RetryPolicy | null
   disabled: boolean
   deleted: boolean
 }
@@ -30,7 +31,7 @@ export async function loadDeliveryTargets(
           WHERE s.endpoint_id = e.id AND (s.expires_at IS NULL OR s.expires_at > now())
           ORDER BY s.created_at DESC, s.id DESC) AS secrets,
         e.in_flight_max AS "inFlightMax", e.attempt_timeout_ms AS "attemptTimeoutMs",
-        coalesce(e.retry_delays_ms, '{}') AS "retryDelaysMs",
+        e.retry_policy AS "retryPolicy",
         e.disabled_at IS NOT NULL AS disabled, e.deleted_at IS NOT NULL AS deleted
       FROM endpoints e WHERE e.id = ANY ($1::uuid[])`,
     values: [endpointIds],

@@ -1,5 +1,5 @@
-import { newUuid } from '@posthorn/contracts'
-import type { Endpoint, Prisma as PrismaTypes } from './generated/client.ts'
+import { newUuid, type RetryPolicy } from '@posthorn/contracts'
+import { type Endpoint, Prisma as PrismaTypes } from './generated/client.ts'
 import type { Prisma } from './prisma.ts'
 import { prismaCode } from './prisma-code.ts'
 
@@ -17,7 +17,7 @@ export interface EndpointInput {
   enabled?: boolean
   inFlightMax?: number | null
   attemptTimeoutMs?: number | null
-  retryDelaysMs?: number[] | null
+  retryPolicy?: RetryPolicy | null
 }
 
 export type EndpointResult =
@@ -142,7 +142,7 @@ function toColumns(input: Partial<EndpointInput>) {
     ...(input.headers !== undefined && { headers: input.headers }),
     ...(input.inFlightMax !== undefined && { inFlightMax: input.inFlightMax }),
     ...(input.attemptTimeoutMs !== undefined && { attemptTimeoutMs: input.attemptTimeoutMs }),
-    ...(input.retryDelaysMs !== undefined && { retryDelaysMs: input.retryDelaysMs ?? [] }),
+    ...(input.retryPolicy !== undefined && { retryPolicy: input.retryPolicy ?? PrismaTypes.DbNull }),
     ...(input.enabled === true && { disabledAt: null, disabledReason: null }),
     ...(input.enabled === false && { disabledAt: new Date(), disabledReason: DISABLED_BY_REQUEST }),
   }

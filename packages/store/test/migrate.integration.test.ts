@@ -33,7 +33,11 @@ async function tables(): Promise<string[]> {
 }
 
 test('an empty database gets every table and the partitions of the days ahead', async () => {
-  expect(await migrate(pool)).toEqual(['20261121000000_init', '20261122000000_replays'])
+  expect(await migrate(pool)).toEqual([
+    '20261121000000_init',
+    '20261122000000_replays',
+    '20261122000200_retry_policy',
+  ])
   expect(await tables()).toEqual([
     '_prisma_migrations',
     'api_keys',
@@ -79,6 +83,29 @@ test('a migration that was edited after it was applied stops the start and is na
     code: 'migration_edited',
     message: expect.stringContaining('20261121000000_init'),
   })
+})
+
+test('the waits that endpoints had become their retry policies', async () => {
+  await rm(join(directory, '20261122000200_retry_policy'), { recursive: true })
+  await migrate(pool, { directory: migrations })
+  const id = lowestId(Date.now())
+  await pool.query('INSERT INTO owners (id, uid) VALUES ($1, $2)', [id, 'acme'])
+  const add = (uid: string, retryDelaysMs: number[] | null) =>
+    pool.query(
+      `INSERT INTO endpoints (id, owner_id, uid, url, retry_delays_ms)
+       VALUES (uuidv7(), $1, $2, 'https://example.com', $3)`,
+      [id, uid, retryDelaysMs],
+    )
+  await add('its own', [5_000, 2_592_000_000 / 2])
+  await add('of the platform', [])
+  await add('of the platform too', null)
+  await migrate(pool)
+  const { rows } = await pool.query('SELECT uid, retry_policy AS policy FROM endpoints ORDER BY uid')
+  expect(rows).toEqual([
+    { uid: 'its own', policy: { delaysMs: [5_000, 1_296_000_000] } },
+    { uid: 'of the platform', policy: null },
+    { uid: 'of the platform too', policy: null },
+  ])
 })
 
 test('a migration that fails leaves nothing of itself behind and says why', async () => {

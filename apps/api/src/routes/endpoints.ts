@@ -10,7 +10,11 @@ import {
   List,
   NewEndpoint,
   PageQuery,
+  type RetryPolicy,
+  type RetrySchedule,
   refusedHeader,
+  retryPolicyFault,
+  retrySchedule,
 } from '@posthorn/contracts'
 import { generateSecret, parseSecret } from '@posthorn/signing'
 import {
@@ -57,8 +61,10 @@ const endpointProblems = [
 
 /** An owner's target URLs with the events that they subscribe to. */
 export function registerEndpoints(app: Api, context: ApiContext): void {
-  const { store } = context
+  const { store, settings } = context
   const { prisma } = store
+  const platformSchedule = retrySchedule(settings.retryPolicy)
+  const toEndpoint = (endpoint: EndpointRecord) => toAnswer(endpoint, platformSchedule)
 
   app.post(
     '/owners/:owner/endpoints',
@@ -218,7 +224,7 @@ export function endpointNotFound(): ProblemError {
 /** Judges what a schema cannot. */
 function judged(
   { vetUrl, settings }: ApiContext,
-  { url, headers, attemptTimeoutMs }: EndpointChange,
+  { url, headers, attemptTimeoutMs, retryPolicy }: EndpointChange,
 ): { url: string } | Record<never, never> {
   for (const name of Object.keys(headers ?? {})) {
     const reason = refusedHeader(name)
@@ -237,6 +243,12 @@ function judged(
     const message = `must be less than the lease, which is ${settings.leaseMs} here (POSTHORN_LEASE)`
     throw new ProblemError('validation_failed', `attemptTimeoutMs ${message}.`, {
       errors: [{ path: '/attemptTimeoutMs', message }],
+    })
+  }
+  const fault = retryPolicy ? retryPolicyFault(retryPolicy) : undefined
+  if (fault !== undefined) {
+    throw new ProblemError('validation_failed', `In retryPolicy, ${fault.member} ${fault.message}.`, {
+      errors: [{ path: `/retryPolicy/${fault.member}`, message: fault.message }],
     })
   }
   if (url === undefined) return {}
@@ -288,7 +300,8 @@ function secretText(secret: Buffer): string {
   return `whsec_${secret.toString('base64')}`
 }
 
-function toEndpoint(endpoint: EndpointRecord): Endpoint {
+function toAnswer(endpoint: EndpointRecord, platformSchedule: RetrySchedule): Endpoint {
+  const retryPolicy = endpoint.retryPolicy as RetryPolicy | null
   return {
     id: encodeId('ep', endpoint.id),
     owner: encodeId('own', endpoint.ownerId),
@@ -302,7 +315,8 @@ function toEndpoint(endpoint: EndpointRecord): Endpoint {
     disabledReason: endpoint.disabledReason,
     inFlightMax: endpoint.inFlightMax,
     attemptTimeoutMs: endpoint.attemptTimeoutMs,
-    retryDelaysMs: endpoint.retryDelaysMs.length === 0 ? null : endpoint.retryDelaysMs,
+    retryPolicy,
+    retrySchedule: retryPolicy === null ? platformSchedule : retrySchedule(retryPolicy),
     createdAt: endpoint.createdAt.toISOString(),
     updatedAt: endpoint.updatedAt.toISOString(),
   }

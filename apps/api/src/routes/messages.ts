@@ -18,7 +18,7 @@ import {
   Reference,
   uuidTimeMs,
 } from '@posthorn/contracts'
-import type { AcceptResult, EmittedEvent } from '@posthorn/dispatch'
+import type { AcceptResult, Admission, EmittedEvent, OverloadReason } from '@posthorn/dispatch'
 import { findMessage, listMessages, type MessageSummary } from '@posthorn/store'
 import { Type } from 'typebox'
 import type { Api, ApiContext } from '../api.ts'
@@ -59,14 +59,20 @@ const ListQuery = Type.Object(
 
 /** Events as they were emitted, one owner each. */
 export function registerMessages(app: Api, context: ApiContext): void {
-  const { store, accept, settings } = context
+  const { store, accept, admission, settings } = context
   const validateItem = compileValidate(NewMessage)
+  // Before the body is read: under overload, refusing has to cost less than accepting.
+  const refuseWhenOverloaded = async () => {
+    const decided = admission.admit()
+    if (decided.kind !== 'admitted') throw notAdmitted(decided)
+  }
 
   app.post(
     '/messages',
     {
       bodyLimit: settings.payloadBytesMax,
       config: { members: 'data', emitters: true },
+      onRequest: refuseWhenOverloaded,
       schema: {
         summary: 'Emit an event',
         description:
@@ -80,13 +86,18 @@ export function registerMessages(app: Api, context: ApiContext): void {
           ),
         }),
         body: NewMessage,
-        response: { 202: AcceptedMessage, ...problemResponses(...emitProblems) },
+        response: {
+          202: AcceptedMessage,
+          ...problemResponses(...emitProblems, 'owner_over_share', 'overloaded'),
+        },
       },
     },
     async (request, reply) => {
       const key = idempotencyKey(request.headers['idempotency-key'], request.body)
       const event = toEvent(request.body, request.jsonMembers!)
       if (key !== undefined) event.idempotencyKey = key
+      const decided = admission.admit(event.owner)
+      if (decided.kind !== 'admitted') throw notAdmitted(decided)
       const result = await accept.accept(event)
       if (result.kind !== 'accepted') {
         const problem = refusal(result, event, await hintFor(context, [result]))
@@ -102,6 +113,7 @@ export function registerMessages(app: Api, context: ApiContext): void {
     {
       bodyLimit: Math.max(BATCH_BYTES_MAX, settings.payloadBytesMax + 64 * 1024),
       config: { members: 'messages[].data', emitters: true },
+      onRequest: refuseWhenOverloaded,
       schema: {
         summary: `Emit up to ${BATCH_MESSAGES_MAX} events`,
         description:
@@ -110,10 +122,10 @@ export function registerMessages(app: Api, context: ApiContext): void {
         tags,
         security: bearer,
         body: MessageBatch,
-        response: { 200: MessageBatchResults, ...problemResponses(...bodyProblems) },
+        response: { 200: MessageBatchResults, ...problemResponses(...bodyProblems, 'overloaded') },
       },
     },
-    async ({ body, jsonMembers, headers }) => {
+    async ({ body, jsonMembers, headers }, reply) => {
       if (headers['idempotency-key'] !== undefined) {
         throw new ProblemError(
           'invalid_idempotency_key',
@@ -121,16 +133,25 @@ export function registerMessages(app: Api, context: ApiContext): void {
         )
       }
       const emitted = body.messages.map((message, at) => readItem(message, jsonMembers?.messages?.[at] ?? {}))
+      const refused: (ProblemError | undefined)[] = []
       // All at once: they share a commit. Where the database cannot be asked, the whole batch is answered so.
       const results = await Promise.all(
-        emitted.map((item) => (item.event ? accept.accept(item.event) : undefined)),
+        emitted.map(({ event }, at) => {
+          if (event === undefined) return undefined
+          const decided = admission.admit(event.owner)
+          if (decided.kind === 'admitted') return accept.accept(event)
+          refused[at] = notAdmitted(decided)
+          return undefined
+        }),
       )
+      const retryAfter = refused.find((error) => error !== undefined)?.headers['retry-after']
+      if (retryAfter !== undefined) reply.header('retry-after', retryAfter)
       const explain = await hintFor(context, results)
       return {
         data: results.map((result, at) => {
           const { event, problem } = emitted[at]!
           if (result?.kind === 'accepted') return { status: 202, message: toAccepted(result) }
-          const error = problem ?? refusal(result!, event!, explain)
+          const error = problem ?? refused[at]?.problem ?? refusal(result!, event!, explain)
           return { status: error.status, error }
         }),
       }
@@ -240,6 +261,30 @@ function idempotencyKey(header: string | string[] | undefined, { id }: NewMessag
     'invalid_idempotency_key',
     'The header Idempotency-Key must be 1 to 255 visible ASCII characters, without spaces.',
   )
+}
+
+function notAdmitted(decided: Exclude<Admission, { kind: 'admitted' }>): ProblemError {
+  const seconds = Math.ceil(decided.retryAfterMs / 1_000)
+  const again = `Emit it again in ${seconds} seconds, under the same id or Idempotency-Key: then it is not doubled.`
+  const headers = { 'retry-after': String(seconds) }
+  return decided.kind === 'owner-over-share'
+    ? new ProblemError(
+        'owner_over_share',
+        `Workers are behind, and of what is due more than one owner's share is this owner's. ${again}`,
+        { headers },
+      )
+    : new ProblemError(
+        'overloaded',
+        `More is under way than can be taken (${overloadReasons[decided.reason]}). ${again}`,
+        { headers },
+      )
+}
+
+const overloadReasons: Record<OverloadReason, string> = {
+  'waiting-emits': 'emits wait for their commit',
+  'database-connections': 'the connections to the database are taken',
+  'event-loop': 'this process is busy',
+  backlog: 'too many deliveries are due',
 }
 
 type Refused = Exclude<AcceptResult, { kind: 'accepted' }>
