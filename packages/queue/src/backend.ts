@@ -115,6 +115,9 @@ function redisBackend(url: string, prefix: string, logger: Logger): QueueBackend
 const createRetryingPostgresBackend: typeof createPostgresBackend = (name, options, factoryOptions) => {
   const backend = createPostgresBackend(name, options, factoryOptions)
   const { connection } = backend
+  // A connection that breaks while BullMQ holds it would end the process: only idle ones have a listener.
+  const { pool } = connection as unknown as { pool: pg.Pool }
+  pool.on('connect', (client) => client.on('error', () => {}))
   const waitUntilReady = connection.waitUntilReady.bind(connection)
   connection.waitUntilReady = async () => {
     try {
@@ -145,6 +148,7 @@ function postgresBackend(url: string, logger: Logger): QueueBackend {
     isReachable: () => true,
     async prepare() {
       const client = new pg.Client({ connectionString: url, application_name: 'posthorn-queue' })
+      client.on('error', () => {})
       await client.connect()
       try {
         await runMigrations(client, QUEUE_SCHEMA)

@@ -33,5 +33,8 @@ export function createPool(databaseUrl: string, options: PoolOptions = {}): Pool
   })
   // An idle connection that drops is replaced at the next use, which reports what is wrong then.
   pool.on('error', () => {})
+  // One that is lent out tells whoever awaits a query on it; the event beside that, with nobody
+  // listening, would end the process.
+  pool.on('connect', (client) => client.on('error', () => {}))
   return pool
 }
