@@ -225,14 +225,17 @@ describe('a replay', () => {
     const ids = await addEnded('dead', 3)
     const id = await ask('dead', { perSecond: 20 })
     const client = await path.store.pool.connect()
-    await client.query('BEGIN')
-    const taken = await takeReplay(client, [])
-    const batch = await releaseReplayed(client, taken!, 2, 5_000)
-    expect(batch.deliveryIds).toHaveLength(2)
-    await advanceReplay(client, id, batch, 0)
-    // While it lives, nobody else touches the replay.
-    expect(await runAll()).toEqual(replays.map(() => ({ released: 0, heldBack: false })))
-    client.release(true)
+    try {
+      await client.query('BEGIN')
+      const taken = await takeReplay(client, [])
+      const batch = await releaseReplayed(client, taken!, 2, 5_000)
+      expect(batch.deliveryIds).toHaveLength(2)
+      await advanceReplay(client, id, batch, 0)
+      // While it lives, nobody else touches the replay.
+      expect(await runAll()).toEqual(replays.map(() => ({ released: 0, heldBack: false })))
+    } finally {
+      client.release(true)
+    }
     await expect.poll(pending, { timeout: 30_000 }).toEqual([])
     await runToEnd(id)
     expect(await pending()).toEqual(ids)

@@ -90,14 +90,17 @@ export async function listReplays(
 /**
  * Keys:   (endpoint_id, idempotency_key) and running_digest are unique
  *
+ * `resume_at` is cut to milliseconds as its column would round it: up, into a moment that is still to come.
+ *
  * @returns false where there is one under the same key, or one that asks for the same and still runs
  */
 export async function insertReplay(pool: Pool, replay: NewReplay): Promise<boolean> {
   const { rowCount } = await pool.query({
     name: 'insert-replay',
     text: `INSERT INTO replays (id, owner_id, endpoint_id, idempotency_key, "after", "before", selection,
-        event_types, per_second, running_digest, total, position)
-      VALUES ($1, $2, $3, $4, $5, $6, $7::replay_selection, $8, $9, $10, $11, $12)
+        event_types, per_second, running_digest, total, position, resume_at)
+      VALUES ($1, $2, $3, $4, $5, $6, $7::replay_selection, $8, $9, $10, $11, $12,
+        date_trunc('milliseconds', now()))
       ON CONFLICT DO NOTHING`,
     values: [
       replay.id,
