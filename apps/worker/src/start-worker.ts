@@ -1,4 +1,13 @@
-import { acceptJob, createAccept, createDeliver, type Deliver, startSweep } from '@posthorn/dispatch'
+import {
+  acceptJob,
+  createAccept,
+  createDeliver,
+  type Deliver,
+  type HealthPolicy,
+  healthPolicy,
+  startProbe,
+  startSweep,
+} from '@posthorn/dispatch'
 import { createAddressRule, createPost } from '@posthorn/egress'
 import {
   createDeliveryQueue,
@@ -15,6 +24,8 @@ export interface WorkerContext {
   backend: QueueBackend
   settings: Settings
   logger: Logger
+  /** What is to be otherwise in the circuit breaker of endpoints: for tests, which cannot wait for minutes. */
+  policy?: Partial<HealthPolicy>
 }
 
 export interface RunningWorker {
@@ -31,7 +42,13 @@ const EMIT_JOBS_AT_ONCE = 8
 const DRAIN_MS = 10_000
 
 /** Delivers, sweeps, accepts what applications put into the queue, and makes tomorrow's partitions. */
-export function startWorker({ store, backend, settings, logger }: WorkerContext): RunningWorker {
+export function startWorker({
+  store,
+  backend,
+  settings,
+  logger,
+  policy: otherwise,
+}: WorkerContext): RunningWorker {
   const { pool } = store
   const queue = createDeliveryQueue(backend)
   const { post, close: closeEgress } = createPost({
@@ -40,13 +57,15 @@ export function startWorker({ store, backend, settings, logger }: WorkerContext)
     attemptTimeoutMs: settings.attemptTimeoutMs,
     userAgent: `Posthorn/${version}`,
   })
-  const deliver = createDeliver({ pool, post, logger, settings })
+  const policy = { ...healthPolicy(settings), ...otherwise }
+  const deliver = createDeliver({ pool, post, logger, queue, settings, policy })
   const accept = createAccept({ pool, queue, logger })
   const deliveryWorker = createDeliveryWorker(backend, { concurrency: JOBS_AT_ONCE }, deliver.deliver)
   const emitWorker = createEmitWorker(backend, { concurrency: EMIT_JOBS_AT_ONCE }, (job) =>
     acceptJob({ accept, logger, payloadBytesMax: settings.payloadBytesMax }, job),
   )
   const sweep = startSweep({ pool, queue, logger })
+  const probe = startProbe({ pool, queue, logger, policy })
   const maintenance = startMaintenance({ pool, logger })
 
   return {
@@ -56,6 +75,7 @@ export function startWorker({ store, backend, settings, logger }: WorkerContext)
     async close() {
       await Promise.all([
         sweep.stop(),
+        probe.stop(),
         maintenance.stop(),
         emitWorker.close(),
         drain(deliver, deliveryWorker),

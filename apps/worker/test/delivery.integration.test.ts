@@ -72,7 +72,7 @@ describeEachBackend((backend) => {
 
   test('a delivery that is never taken ends dead, with every attempt in the log', async () => {
     await platform.addEndpoint(ownerId, receiver.url, { retryDelaysMs: [1] })
-    receiver.answer({ status: 503 })
+    receiver.answer({ status: 500 })
     platform.startWorker()
     await platform.emit(EVENT_TYPE, {})
     await expect

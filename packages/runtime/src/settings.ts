@@ -34,6 +34,8 @@ export interface Settings {
   connectTimeoutMs: number
   /** The wait after each failed attempt; one more attempt than delays, then the delivery is dead. */
   retryDelaysMs: number[]
+  /** An endpoint that did nothing but fail for so long is disabled; null: none is. */
+  disableAfterMs: number | null
 }
 
 /** A setting that cannot be used. The message is one line, names the setting and holds no secret. */
@@ -81,6 +83,7 @@ export function parseSettings(env: Record<string, string | undefined>): Settings
     attemptTimeoutMs: readOrDefault(env, definitions.attemptTimeoutMs),
     connectTimeoutMs: readOrDefault(env, definitions.connectTimeoutMs),
     retryDelaysMs: readOrDefault(env, definitions.retryDelaysMs),
+    disableAfterMs: readOrDefault(env, definitions.disableAfter).ms,
   }
   if (settings.leaseMs <= settings.attemptTimeoutMs) {
     throw new SettingsError(
@@ -231,6 +234,13 @@ const definitions = {
     expected: '1 to 50 durations of at most 30d, separated by commas, such as 5s,5m,2h',
     parse: parseDelays,
   }),
+  disableAfter: define({
+    name: 'POSTHORN_DISABLE_AFTER',
+    meaning: 'An endpoint that did nothing but fail for so long is disabled; `0` or `off`: none is.',
+    default: '5d',
+    expected: 'a duration from 1s to 365d, such as 5d, or off',
+    parse: parseDurationOrOff(1_000, 365 * 86_400_000),
+  }),
 }
 
 function define<T, D extends Definition<T>>(definition: D & Definition<T>): D & Definition<T> {
@@ -287,6 +297,18 @@ function parseDurationWithin(minMs: number, maxMs: number): (text: string) => nu
   return (text) => {
     const durationMs = parseDuration(text)
     return durationMs !== undefined && durationMs >= minMs && durationMs <= maxMs ? durationMs : undefined
+  }
+}
+
+/** Wrapped, since undefined is for what cannot be read. */
+function parseDurationOrOff(
+  minMs: number,
+  maxMs: number,
+): (text: string) => { ms: number | null } | undefined {
+  return (text) => {
+    if (text === '0' || text === 'off') return { ms: null }
+    const ms = parseDurationWithin(minMs, maxMs)(text)
+    return ms === undefined ? undefined : { ms }
   }
 }
 

@@ -28,6 +28,7 @@ test('an empty environment runs embedded, with the defaults of the design', () =
       20 * hoursMs,
       24 * hoursMs,
     ],
+    disableAfterMs: 5 * 24 * hoursMs,
   })
 })
 
@@ -65,6 +66,7 @@ test('every value can be set', () => {
       POSTHORN_ATTEMPT_TIMEOUT: '2m',
       POSTHORN_CONNECT_TIMEOUT: '750ms',
       POSTHORN_RETRY_DELAYS: '10ms, 1s,0s',
+      POSTHORN_DISABLE_AFTER: '36h',
     }),
   ).toEqual({
     mode: 'embedded',
@@ -82,6 +84,7 @@ test('every value can be set', () => {
     attemptTimeoutMs: 120_000,
     connectTimeoutMs: 750,
     retryDelaysMs: [10, 1_000, 0],
+    disableAfterMs: 129_600_000,
   })
 })
 
@@ -101,6 +104,9 @@ test.each([
   ['POSTHORN_ATTEMPT_TIMEOUT', '0s'],
   ['POSTHORN_RETRY_DELAYS', '5s,,5m'],
   ['POSTHORN_RETRY_DELAYS', '31d'],
+  ['POSTHORN_DISABLE_AFTER', '5'],
+  ['POSTHORN_DISABLE_AFTER', '366d'],
+  ['POSTHORN_DISABLE_AFTER', 'never'],
 ])('%s=%s stops the program with one line that names both', (name, value) => {
   const error = settingsErrorOf({ [name]: value })
   expect(error).toMatchObject({ code: 'bad_setting', setting: name })
@@ -118,6 +124,10 @@ test.each([
   const error = settingsErrorOf({ [name]: value })
   expect(error.message).toMatch(new RegExp(`^${name} cannot be used: it must be `))
   expect(error.message).not.toContain('hunter2')
+})
+
+test.each(['0', 'off'])('POSTHORN_DISABLE_AFTER=%s disables no endpoint', (text) => {
+  expect(parseSettings({ POSTHORN_DISABLE_AFTER: text }).disableAfterMs).toBeNull()
 })
 
 test('Redis without a database is refused', () => {

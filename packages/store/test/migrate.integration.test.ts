@@ -33,12 +33,13 @@ async function tables(): Promise<string[]> {
 }
 
 test('an empty database gets every table and the partitions of the days ahead', async () => {
-  expect(await migrate(pool)).toEqual(['20261121000000_init'])
+  expect(await migrate(pool)).toEqual(['20261121000000_init', '20261122000100_endpoint_health'])
   expect(await tables()).toEqual([
     '_prisma_migrations',
     'api_keys',
     'attempts',
     'deliveries',
+    'endpoint_health',
     'endpoint_secrets',
     'endpoints',
     'event_types',
@@ -83,7 +84,7 @@ test('a migration that was edited after it was applied stops the start and is na
 test('a migration that fails leaves nothing of itself behind and says why', async () => {
   await migrate(pool, { directory: migrations })
   const before = await tables()
-  const folder = join(directory, '20261122000000_bad')
+  const folder = join(directory, '20991231000000_bad')
   await cp(join(directory, '20261121000000_init'), folder, { recursive: true })
   await writeFile(join(folder, 'migration.sql'), 'CREATE TABLE half (id int); CREATE TABLE owners (id int);')
   await expect(migrate(pool, { directory: migrations })).rejects.toMatchObject({
@@ -92,7 +93,7 @@ test('a migration that fails leaves nothing of itself behind and says why', asyn
   })
   expect(await tables()).toEqual(before)
   await writeFile(join(folder, 'migration.sql'), 'CREATE TABLE mended (id int);')
-  expect(await migrate(pool, { directory: migrations })).toEqual(['20261122000000_bad'])
+  expect(await migrate(pool, { directory: migrations })).toEqual(['20991231000000_bad'])
 })
 
 test('a migration that another tool left unfinished stops the start', async () => {
