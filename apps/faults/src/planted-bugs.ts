@@ -116,7 +116,7 @@ export const plantedBugs: readonly PlantedBug[] = [
             replace(
               replace(
                 text,
-                /UPDATE deliveries_pending d\n[^]*?\n {2}WHERE/,
+                /UPDATE deliveries_pending d\n[\s\S]*?\n {2}WHERE/,
                 'DELETE FROM deliveries_pending d\n  WHERE',
               ),
               /RETURNING d\.id,[^\n]*\n\)/,
