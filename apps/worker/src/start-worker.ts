@@ -6,6 +6,7 @@ import {
   type HealthPolicy,
   healthPolicy,
   startProbe,
+  startReleasePaced,
   startReplays,
   startSweep,
 } from '@posthorn/dispatch'
@@ -71,6 +72,7 @@ export function startWorker({
   const sweep = startSweep({ pool, queue, logger })
   const replays = startReplays({ pool, queue, logger })
   const probe = startProbe({ pool, queue, logger, policy })
+  const releasePaced = startReleasePaced({ pool, queue, logger })
   const maintenance = startMaintenance({ pool, logger })
 
   return {
@@ -82,6 +84,7 @@ export function startWorker({
         sweep.stop(),
         replays.stop(),
         probe.stop(),
+        releasePaced.stop(),
         maintenance.stop(),
         emitWorker.close(),
         drain(deliver, deliveryWorker),

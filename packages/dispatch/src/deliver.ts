@@ -21,6 +21,7 @@ import { HEALTH_POLICY, type HealthPolicy, healthEvent } from './endpoint-health
 import { createHealthLog } from './health-log.ts'
 import { createLanes, PARKED } from './lanes.ts'
 import { outlast } from './outlast.ts'
+import { createPace } from './pace.ts'
 import { skipDisabled } from './skip-disabled.ts'
 import { UNCLAIMED_GRACE_MS } from './sweep.ts'
 import { createTargets, type Target } from './targets.ts'
@@ -107,6 +108,7 @@ export function createDeliver(context: DeliverContext): Deliver {
   const targets = createTargets(pool)
   const attemptLog = createAttemptLog({ pool, logger })
   const policy = context.policy ?? healthPolicy(settings)
+  const pace = createPace({ pool, leaseMs: settings.leaseMs })
   const healthLog = createHealthLog({ pool, queue: context.queue, logger, policy })
   const abort = new AbortController()
   const active = new Set<Promise<void>>()
@@ -169,7 +171,10 @@ export function createDeliver(context: DeliverContext): Deliver {
       } else if (target.disabled) {
         over.skipped.push({ id: delivery.id, claim })
       } else {
-        attempts.push(deliverOne(delivery, target, delivery.payload, claim, leaseUntilMs))
+        const made = deliverOne(delivery, target, delivery.payload, claim, leaseUntilMs)
+        // The job does not wait for a slot: that would keep others' deliveries in the queue.
+        if (target.rateLimit === null) attempts.push(made)
+        else track(made)
       }
     }
     for (const state of ['cancelled', 'skipped'] as const) {
@@ -198,6 +203,15 @@ export function createDeliver(context: DeliverContext): Deliver {
     claim: string,
     leaseUntilMs: number,
   ): Promise<void> {
+    if (target.rateLimit !== null) {
+      if (healthLog.isOpen(delivery.endpointId)) {
+        await park.add({ id: delivery.id, claim, endpointId: delivery.endpointId })
+        return
+      }
+      const { id, endpointId } = delivery
+      const isItsTurn = await pace.turn({ id, claim, endpointId, rateLimit: target.rateLimit })
+      if (!isItsTurn) return
+    }
     const limit = target.inFlightMax ?? settings.endpointConcurrency
     const attempted = await lanes.run(delivery.endpointId, limit, async () => {
       const made = await attempt(delivery, target, payload, leaseUntilMs)
@@ -312,11 +326,12 @@ export function createDeliver(context: DeliverContext): Deliver {
 
   async function close(drainMs: number): Promise<void> {
     closing = true
+    pace.hurry()
     lanes.close()
     const timer = setTimeout(() => abort.abort(), drainMs)
     while (active.size > 0) await Promise.all(active)
     clearTimeout(timer)
-    await Promise.all([attemptLog.close(), healthLog.close(), release.close(), park.close()])
+    await Promise.all([attemptLog.close(), healthLog.close(), pace.close(), release.close(), park.close()])
   }
 
   return {

@@ -35,6 +35,7 @@ export {
 export { type LoadSampler, startLoadSampler } from './load-sampler.ts'
 export { messagePayload, payloadData } from './payload.ts'
 export { type Probe, startProbe } from './probe.ts'
+export { type ReleasePaced, startReleasePaced } from './release-paced.ts'
 export {
   type AskedReplay,
   type AskReplayResult,
