@@ -15,6 +15,7 @@ import {
   createDeliveryQueue,
   createDeliveryWorker,
   createEmitWorker,
+  createSurplusWorker,
   type QueueBackend,
 } from '@posthorn/queue'
 import { type Logger, type Settings, version } from '@posthorn/runtime'
@@ -66,6 +67,7 @@ export function startWorker({
   const deliver = createDeliver({ pool, post, logger, queue, settings, policy })
   const accept = createAccept({ pool, queue, logger })
   const deliveryWorker = createDeliveryWorker(backend, { concurrency: JOBS_AT_ONCE }, deliver.deliver)
+  const surplusWorker = createSurplusWorker(backend, { concurrency: JOBS_AT_ONCE }, deliver.deliverSurplus)
   const emitWorker = createEmitWorker(backend, { concurrency: EMIT_JOBS_AT_ONCE }, (job) =>
     acceptJob({ accept, logger, payloadBytesMax: settings.payloadBytesMax }, job),
   )
@@ -87,7 +89,7 @@ export function startWorker({
         releasePaced.stop(),
         maintenance.stop(),
         emitWorker.close(),
-        drain(deliver, deliveryWorker),
+        drain(deliver, deliveryWorker, surplusWorker),
       ])
       await accept.close()
       await Promise.all([queue.close(), closeEgress()])
@@ -95,6 +97,6 @@ export function startWorker({
   }
 }
 
-async function drain(deliver: Deliver, deliveryWorker: { close(): Promise<void> }): Promise<void> {
-  await Promise.all([deliver.close(DRAIN_MS), deliveryWorker.close()])
+async function drain(deliver: Deliver, ...workers: { close(): Promise<void> }[]): Promise<void> {
+  await Promise.all([deliver.close(DRAIN_MS), ...workers.map((worker) => worker.close())])
 }

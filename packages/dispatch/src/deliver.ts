@@ -78,6 +78,8 @@ export interface Deliver {
    * @param ids delivery ids (UUID)
    */
   deliver(ids: readonly string[]): Promise<void>
+  /** As `deliver`, for what an owner has beyond its share: begun only while few deliveries wait for a place. */
+  deliverSurplus(ids: readonly string[]): Promise<void>
   /** Attempts in flight. */
   readonly inFlight: number
   /** Hands back what waits, gives what is in flight `drainMs` to end, and then hands that back too. */
@@ -133,12 +135,12 @@ export function createDeliver(context: DeliverContext): Deliver {
     concurrency: 1,
   })
 
-  async function deliver(ids: readonly string[]): Promise<void> {
+  async function deliver(ids: readonly string[], isSurplus = false): Promise<void> {
     // What is not claimed waits in the queue, where it takes no memory of ours.
-    await lanes.room()
+    await lanes.room(ids.length, isSurplus)
     if (closing) return
     const work = beginAttempts(ids)
-      .finally(lanes.brought)
+      .finally(() => lanes.brought(ids.length))
       .then((attempts) => Promise.all(attempts))
       .then(() => {})
     track(work)
@@ -213,7 +215,13 @@ export function createDeliver(context: DeliverContext): Deliver {
       if (!isItsTurn) return
     }
     const limit = target.inFlightMax ?? settings.endpointConcurrency
-    const attempted = await lanes.run(delivery.endpointId, limit, async () => {
+    const place = {
+      lane: delivery.endpointId,
+      owner: target.ownerId,
+      limit,
+      isRetry: delivery.attempts > delivery.attemptsBeforeReplay,
+    }
+    const attempted = await lanes.run(place, async () => {
       const made = await attempt(delivery, target, payload, leaseUntilMs)
       // Still in its lane: an endpoint that fails gets no further attempt before that is known of it.
       return typeof made === 'symbol'
@@ -336,7 +344,8 @@ export function createDeliver(context: DeliverContext): Deliver {
   }
 
   return {
-    deliver,
+    deliver: (ids) => deliver(ids),
+    deliverSurplus: (ids) => deliver(ids, true),
     close,
     get inFlight() {
       return lanes.inFlight
