@@ -59,14 +59,17 @@ export function createFairShare({ nowMs = Date.now }: { nowMs?: () => number } =
   }
 }
 
-/** Divides a batch of what is due: an owner who has more than half of it and a chunk's worth has a backlog. */
+/**
+ * Divides a batch of what is due: an owner who has more than half of it and a chunk's worth has a backlog.
+ * That there is nobody else in the batch does not mean that nobody else emits.
+ */
 export function divideBacklog(due: readonly { id: string; ownerId: string }[]): Divided {
   const counts = new Map<string, number>()
   for (const { ownerId } of due) counts.set(ownerId, (counts.get(ownerId) ?? 0) + 1)
   const divided: Divided = { within: [], surplus: [] }
   for (const { id, ownerId } of due) {
     const own = counts.get(ownerId)!
-    const isOver = counts.size > 1 && own > ALWAYS_WITHIN && own > due.length / 2
+    const isOver = own > ALWAYS_WITHIN && own > due.length / 2
     divided[isOver ? 'surplus' : 'within'].push(id)
   }
   return divided

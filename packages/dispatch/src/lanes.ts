@@ -2,7 +2,7 @@
 export const PARKED = Symbol('parked')
 
 /** Whose turn it is about. */
-export interface Place {
+interface Place {
   /** An endpoint. */
   lane: string
   owner: string
