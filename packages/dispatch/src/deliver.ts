@@ -97,6 +97,8 @@ const PARK_AFTER_MS = 2_000
 const PARK_DELAY_MS = 5_000
 /** Claimed deliveries that wait for their turn: with their payloads, they are what memory goes to. */
 const WAITING_MAX = 1_000
+/** Deliveries of surplus that are claimed at once. */
+const SURPLUS_CLAIM_MAX = 100
 /** A job is done after this long, whatever is still in flight. */
 const JOB_MAX_MS = 2_000
 
@@ -135,16 +137,37 @@ export function createDeliver(context: DeliverContext): Deliver {
     concurrency: 1,
   })
 
-  async function deliver(ids: readonly string[], isSurplus = false): Promise<void> {
+  // Jobs of surplus that wait for room are claimed together.
+  const surplus = coalesce<readonly string[], { work: Promise<void> }>({
+    run: async (jobs) => {
+      const work = await begin(jobs.flat(), true)
+      return jobs.map(() => ({ work: work.made }))
+    },
+    itemsMax: SURPLUS_CLAIM_MAX,
+    bytesMax: SURPLUS_CLAIM_MAX,
+    bytesOf: (ids) => ids.length,
+    concurrency: 1,
+  })
+
+  async function deliver(ids: readonly string[]): Promise<void> {
+    await withinJob((await begin(ids, false)).made)
+  }
+
+  async function deliverSurplus(ids: readonly string[]): Promise<void> {
+    if (closing) return
+    await withinJob((await surplus.add(ids)).work)
+  }
+
+  /** Resolves when these deliveries are claimed; `made` when what came of them is committed. */
+  async function begin(ids: readonly string[], isSurplus: boolean): Promise<{ made: Promise<void> }> {
     // What is not claimed waits in the queue, where it takes no memory of ours.
     await lanes.room(ids.length, isSurplus)
-    if (closing) return
-    const work = beginAttempts(ids)
-      .finally(() => lanes.brought(ids.length))
-      .then((attempts) => Promise.all(attempts))
-      .then(() => {})
-    track(work)
-    await withinJob(work)
+    if (closing) return { made: Promise.resolve() }
+    const claimed = beginAttempts(ids).finally(() => lanes.brought(ids.length))
+    const made = claimed.then((attempts) => Promise.all(attempts)).then(() => {})
+    track(made)
+    await claimed
+    return { made }
   }
 
   /** Claims, and puts what was claimed into the lanes. */
@@ -340,12 +363,19 @@ export function createDeliver(context: DeliverContext): Deliver {
     const timer = setTimeout(() => abort.abort(), drainMs)
     while (active.size > 0) await Promise.all(active)
     clearTimeout(timer)
-    await Promise.all([attemptLog.close(), healthLog.close(), pace.close(), release.close(), park.close()])
+    await Promise.all([
+      attemptLog.close(),
+      healthLog.close(),
+      surplus.close(),
+      pace.close(),
+      release.close(),
+      park.close(),
+    ])
   }
 
   return {
-    deliver: (ids) => deliver(ids),
-    deliverSurplus: (ids) => deliver(ids, true),
+    deliver,
+    deliverSurplus,
     close,
     get inFlight() {
       return lanes.inFlight

@@ -65,13 +65,18 @@ interface Lane {
 const NEWEST_WEIGHT = 0.2
 /** Of places that both want, so many go to first attempts for one that goes to a retry. */
 const FIRSTS_PER_RETRY = 3
+/** The places that an owner had count half as much after this time. */
+const USAGE_HALVED_EVERY_MS = 1_000
+/** Owners that are looked at for each place: with more of them, turns alone are fair enough. */
+const OWNERS_COMPARED = 16
 /** Surplus that waits, for each place: enough that none stays empty while more is claimed. */
 const SURPLUS_PER_PLACE = 2
 const SURPLUS_MIN = 100
 
 /**
- * Lets at most `total` tasks run, and of each lane (an endpoint) at most its limit. When the whole is full,
- * owners take turns, then the lanes of the owner. First attempts go before retries, which still get one
+ * Lets at most `total` tasks run, and of each lane (an endpoint) at most its limit. When the whole is full, a
+ * place goes to the owner who had the fewest lately; owners who had as many take turns, and so do the lanes
+ * of an owner. First attempts go before retries, which still get one
  * place in four.
  *
  * A lane that hangs keeps its own slots and nobody else's: what waits for it is parked when nothing in
@@ -84,9 +89,10 @@ export function createLanes(options: LanesOptions): Lanes {
   const surplusMax = Math.min(waitingMax, Math.max(SURPLUS_PER_PLACE * total, SURPLUS_MIN))
   const lanes = new Map<string, Lane>()
   // Lanes that have somebody waiting and room in themselves; only the whole was full.
-  const ahead = createTurns()
+  const usage = createUsage(nowMs)
+  const ahead = createTurns(usage)
   /** Those of them where only retries wait. */
-  const behind = createTurns()
+  const behind = createTurns(usage)
   let sinceBehind = 0
   const waitingOf = new Map<string, number>()
   const awaitingRoom: { count: number; resolve(): void }[] = []
@@ -158,6 +164,7 @@ export function createLanes(options: LanesOptions): Lanes {
     if (lane.inFlight === 0) lane.movedAtMs = startedAtMs
     lane.inFlight += 1
     inFlight += 1
+    usage.add(lane.owner)
     giveTurn(lane)
     try {
       return await task()
@@ -302,13 +309,30 @@ interface Turns {
   /** At the back, where it is not there yet. */
   add(lane: Lane): void
   remove(lane: Lane): void
-  /** The first lane of the first owner; the owner's others wait until all other owners had a turn. */
+  /** The first lane of the owner whose turn it is; both go to the back. */
   take(): Lane | undefined
   readonly isEmpty: boolean
 }
 
-function createTurns(): Turns {
+function createTurns(usage: Usage): Turns {
   const owners = new Map<string, Set<Lane>>()
+
+  /** Of those that waited longest for a turn, who had the fewest places lately. */
+  function next(): string | undefined {
+    let found: string | undefined
+    let fewest = Number.POSITIVE_INFINITY
+    let looks = OWNERS_COMPARED
+    for (const owner of owners.keys()) {
+      const places = usage.of(owner)
+      if (places < fewest) {
+        found = owner
+        fewest = places
+      }
+      if (--looks === 0) break
+    }
+    return found
+  }
+
   return {
     add(lane) {
       const lanes = owners.get(lane.owner)
@@ -320,18 +344,40 @@ function createTurns(): Turns {
       if (lanes?.delete(lane) && lanes.size === 0) owners.delete(lane.owner)
     },
     take() {
-      for (const [owner, lanes] of owners) {
-        owners.delete(owner)
-        for (const lane of lanes) {
-          lanes.delete(lane)
-          if (lanes.size > 0) owners.set(owner, lanes)
-          return lane
-        }
-      }
-      return undefined
+      const owner = next()
+      if (owner === undefined) return undefined
+      const lanes = owners.get(owner)!
+      owners.delete(owner)
+      const [lane] = lanes
+      lanes.delete(lane!)
+      if (lanes.size > 0) owners.set(owner, lanes)
+      return lane
     },
     get isEmpty() {
       return owners.size === 0
     },
+  }
+}
+
+/** How many places owners had lately. */
+interface Usage {
+  add(owner: string): void
+  of(owner: string): number
+}
+
+function createUsage(nowMs: () => number): Usage {
+  let places = new Map<string, number>()
+  let halvedAtMs = nowMs()
+  return {
+    add(owner) {
+      if (nowMs() - halvedAtMs >= USAGE_HALVED_EVERY_MS) {
+        halvedAtMs = nowMs()
+        places = new Map(
+          [...places].map(([name, had]) => [name, had / 2] as const).filter(([, had]) => had >= 1),
+        )
+      }
+      places.set(owner, (places.get(owner) ?? 0) + 1)
+    },
+    of: (owner) => places.get(owner) ?? 0,
   }
 }

@@ -140,15 +140,15 @@ test('a task that fails gives its place to the next one', async () => {
   expect(await second).toBe('second')
 })
 
-test('lanes with work waiting take turns', async () => {
+test('lanes of one owner take turns', async () => {
   const { running, run, started } = observeLanes(1)
-  const all = ['a', 'a', 'a', 'a', 'b', 'b', 'c'].map((lane) => run(lane, 10))
+  const all = ['o/a', 'o/a', 'o/a', 'o/a', 'o/b', 'o/b', 'o/c'].map((lane) => run(lane, 10))
   while (running.length > 0) {
     running[0]!.end()
     await settle()
   }
   await Promise.all(all)
-  expect(started).toEqual(['a', 'a', 'b', 'c', 'a', 'b', 'a'])
+  expect(started).toEqual(['o/a', 'o/a', 'o/b', 'o/c', 'o/a', 'o/b', 'o/a'])
 })
 
 /** Lets what waits run one after another; @returns in which order it began */
@@ -160,12 +160,12 @@ async function runAll({ running, started }: ReturnType<typeof observeLanes>): Pr
   return started
 }
 
-test('owners with work waiting take turns, however many lanes and tasks they have', async () => {
+test('owners who had the fewest places go first, and then take turns, however many lanes and tasks they have', async () => {
   const observed = observeLanes(1)
   for (const lane of ['loud/1', 'loud/2', 'loud/3']) for (let n = 0; n < 4; n++) void observed.run(lane, 10)
   for (const lane of ['calm/1', 'mild/1', 'calm/1']) void observed.run(lane, 10)
   const started = await runAll(observed)
-  expect(started.slice(0, 7)).toEqual(['loud/1', 'loud/1', 'calm/1', 'mild/1', 'loud/2', 'calm/1', 'loud/3'])
+  expect(started.slice(0, 7)).toEqual(['loud/1', 'calm/1', 'mild/1', 'loud/1', 'calm/1', 'loud/2', 'loud/3'])
   expect(started).toHaveLength(15)
 })
 
