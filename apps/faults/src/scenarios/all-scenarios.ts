@@ -1,0 +1,4 @@
+import { hanging } from './hanging.ts'
+import type { Scenario } from './scenario.ts'
+
+export const allScenarios: readonly Scenario[] = [hanging]
