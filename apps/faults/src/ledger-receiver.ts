@@ -51,8 +51,8 @@ export interface ReceiverEvents {
   /** @returns whether the body holds the data that was emitted under this id */
   isUnaltered(id: string, body: Buffer): boolean
   onTaken(key: string): void
-  /** A POST has come as a whole, and was not answered yet. */
-  onPost?(key: string): void
+  /** A POST has come that will be taken, perhaps after a delay. */
+  onTaking?(key: string): void
 }
 
 /** A worker whose clock is an hour off signs with its own time: that is not what is looked at here. */
@@ -87,7 +87,6 @@ export async function startLedgerReceiver(events: ReceiverEvents): Promise<Ledge
     entry.posts += 1
     if (endpoint === undefined || !isVerified(request, body, endpoint.secret)) entry.unverified += 1
     if (!events.isUnaltered(id, body)) entry.altered += 1
-    events.onPost?.(deliveryKey(entry.id, entry.endpoint))
     await answer(entry, request, response)
   }
 
@@ -103,6 +102,7 @@ export async function startLedgerReceiver(events: ReceiverEvents): Promise<Ledge
       await holding.until
     }
     if (current.kind === 'taking') {
+      events.onTaking?.(deliveryKey(entry.id, entry.endpoint))
       if (current.delayMs !== undefined) await delay(current.delayMs)
       take(entry, !request.socket.destroyed)
       response.writeHead(204).end()

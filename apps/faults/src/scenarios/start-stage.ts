@@ -53,7 +53,7 @@ export async function startStage(options: {
   const receiver = await startLedgerReceiver({
     isUnaltered: () => true,
     onTaken: () => {},
-    onPost(key) {
+    onTaking(key) {
       const [id, endpoint] = key.split('/')
       openLoop.received(id!, endpoint!)
     },
