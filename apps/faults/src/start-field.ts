@@ -98,6 +98,7 @@ const SETTINGS = {
   POSTHORN_LEASE: `${LEASE_MS}ms`,
   POSTHORN_ATTEMPT_TIMEOUT: `${ATTEMPT_TIMEOUT_MS}ms`,
   POSTHORN_CONNECT_TIMEOUT: '1s',
+  POSTHORN_BREAKER_PAUSE: '500ms',
   POSTHORN_RETRY_DELAYS: ['300ms', '500ms', ...Array.from({ length: 48 }, () => '1s')].join(','),
 }
 
