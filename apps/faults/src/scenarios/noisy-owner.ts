@@ -9,8 +9,8 @@ const PER_SECOND = 2
 /** Of what all others together emit. */
 const NOISE_FACTOR = 10
 /** A POST takes this long, and workers have few slots: the noise alone is more than they can do. */
-const POST_MS = 50
-const WORKER_CONCURRENCY = 6
+const POST_MS = 15
+const WORKER_CONCURRENCY = 2
 const ENDPOINTS_EACH = 2
 const SECONDS = 20
 const TURNS = 5

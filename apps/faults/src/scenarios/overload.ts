@@ -19,6 +19,7 @@ const OVERLOAD_PER_SECOND = 11 * DELIVERED_PER_SECOND_MAX
 const CALM_PER_SECOND = DELIVERED_PER_SECOND_MAX / 4
 const BACKLOG_MAX = 3_000
 const SECONDS = 60
+/** At the same rate: a heap grows to the size that a rate asks for, and what matters is whether it stays there. */
 const WARM_UP_MS = 15_000
 /** Recovered is who takes everything for this long. */
 const CALM_MS = 3_000
@@ -40,7 +41,7 @@ export const overload: Scenario = {
     try {
       const { openLoop, platform, receiver } = stage
       receiver.behave({ kind: 'taking', delayMs: POST_MS })
-      await openLoop.run(flowsOf(stage, DELIVERED_PER_SECOND_MAX), WARM_UP_MS, seed)
+      await openLoop.run(flowsOf(stage, OVERLOAD_PER_SECOND), WARM_UP_MS, seed)
       await stage.drain(DRAIN_MAX_MS)
 
       const memory = await watchMemory([platform.api, ...platform.workers])
