@@ -12,6 +12,7 @@
 //     [--seed 1] [--seconds 10] [--turns 2]
 //
 // Measures one of the scenarios instead, one backend after the other, and ends non-zero when a mark is missed.
+import { tmpdir } from 'node:os'
 import { parseArgs } from 'node:util'
 import { ownRedisAvailable } from '@posthorn/testkit'
 import type { Fault } from './fault.ts'
@@ -23,6 +24,7 @@ import { runPlantedBug } from './run-planted-bug.ts'
 import { allScenarios } from './scenarios/all-scenarios.ts'
 import { runScenario } from './scenarios/run-scenario.ts'
 import { seededRandom } from './seeded-random.ts'
+import { mountSmallDisk } from './small-disk.ts'
 import type { Backend } from './start-field.ts'
 
 /** Every class once, and one more. */
@@ -51,13 +53,13 @@ const seed = Number(values.seed)
 const perSecond = Number(values.rate)
 const total = Number(values.faults ?? (values.quick ? QUICK_FAULTS : FULL_FAULTS))
 const backends = chooseBackends(values.backend)
-const faults = chooseByName(allFaults, values.only ?? 'all')
-const bugs = chooseByName(plantedBugs, values.bugs ?? (values.quick ? quickBugs.join(',') : 'all'))
 // What was started is ended with this process, however it ends: see testkit's end-with-parent.ts.
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1))
 
 print(`--seed ${seed} repeats this run.`)
 if (values.scenario !== undefined) process.exit((await runScenarios(values.scenario)) ? 0 : 1)
+const faults = await withoutWhatCannotBe(chooseByName(allFaults, values.only ?? 'all'))
+const bugs = chooseByName(plantedBugs, values.bugs ?? (values.quick ? quickBugs.join(',') : 'all'))
 const plan = planFaults(faults, backends, total, seededRandom(seed))
 const runs = await Promise.all([...plan].map(([backend, planned]) => runBackend(backend, planned)))
 for (const { report } of runs) print(JSON.stringify(report))
@@ -123,6 +125,14 @@ function chooseBackends(name: string | undefined): Backend[] {
   if (ownRedisAvailable()) return ['postgres', 'redis']
   print('There is no redis-server here: the Redis backend is left out.')
   return ['postgres']
+}
+
+async function withoutWhatCannotBe(chosen: Fault[]): Promise<Fault[]> {
+  const disk = await mountSmallDisk(tmpdir())
+  await disk?.unmount()
+  if (disk !== undefined || !chosen.some(({ needsSmallDisk }) => needsSmallDisk)) return chosen
+  print('No file system can be mounted here, which takes Linux and root: full disks are left out.')
+  return chosen.filter(({ needsSmallDisk }) => !needsSmallDisk)
 }
 
 function chooseByName<T extends { name: string }>(all: readonly T[], names: string): T[] {

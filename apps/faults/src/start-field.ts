@@ -17,6 +17,7 @@ import { Redis } from 'ioredis'
 import pg from 'pg'
 import { driveLoad, type Load, type Subscription } from './drive-load.ts'
 import { type LedgerReceiver, startLedgerReceiver } from './ledger-receiver.ts'
+import { mountSmallDisk, type SmallDisk } from './small-disk.ts'
 import type { Recorded } from './verdict.ts'
 
 export type Backend = 'postgres' | 'redis'
@@ -54,6 +55,8 @@ export interface Platform {
   /** On the Redis backend only. @returns what Redis answered */
   redisCommand(...command: [string, ...string[]]): Promise<unknown>
   readonly redis: TestRedis
+  /** What the platform's tables are on; undefined where there may be none. */
+  disk: SmallDisk | undefined
   /** Straight to the database, on a connection of its own. */
   query<Row extends pg.QueryResultRow>(text: string, values?: unknown[]): Promise<Row[]>
   /** Connections that the caller ends. */
@@ -76,8 +79,8 @@ export interface PlatformOptions {
   workerProgram?: Program
   apiProgram?: Program
   settings?: Record<string, string>
-  /** False: straight to the database, not through `proxy`, which takes time of this process. */
-  isProxied?: boolean
+  /** False: straight to the database, not through `proxy`, and on no small disk: where time is measured. */
+  isBreakable?: boolean
 }
 
 export interface FieldOptions extends PlatformOptions {
@@ -103,13 +106,16 @@ const SETTINGS = {
 }
 
 export async function startPlatform(options: PlatformOptions): Promise<Platform> {
-  const { backend } = options
+  const { backend, isBreakable = true } = options
   await using stack = new AsyncDisposableStack()
   // Commits are as durable as in production: the timing of faults should be too.
   const postgres = await startPostgres({
     settings: { fsync: 'on', full_page_writes: 'on', max_connections: '120' },
   })
   stack.defer(() => postgres.stop())
+  const disk = isBreakable ? await putTablesOnSmallDisk(postgres) : undefined
+  // Before PostgreSQL stops: what it holds open goes with it.
+  stack.defer(async () => await disk?.unmount())
   const proxy = await startProxy(postgres.url)
   stack.defer(() => proxy.close())
   const redis = backend === 'redis' ? await startRedis() : undefined
@@ -119,7 +125,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
   const url = `http://127.0.0.1:${port}`
   const env: Record<string, string | undefined> = {
     ...withoutSettings(process.env),
-    DATABASE_URL: options.isProxied === false ? postgres.url : proxy.url,
+    DATABASE_URL: isBreakable ? proxy.url : postgres.url,
     REDIS_URL: redis?.url,
     POSTHORN_PORT: String(port),
     POSTHORN_API_KEY: API_KEY,
@@ -158,7 +164,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
 
   const owned = stack.move()
   return {
-    ...{ backend, url, apiKey: API_KEY, api, workers, postgres, proxy },
+    ...{ backend, url, apiKey: API_KEY, api, workers, postgres, proxy, disk },
     get redis() {
       if (redis === undefined) throw new Error('There is no Redis on this backend.')
       return redis
@@ -204,6 +210,24 @@ export async function startField(options: FieldOptions): Promise<Field> {
     attemptTimeoutMs: ATTEMPT_TIMEOUT_MS,
     close: () => owned.disposeAsync(),
   })
+}
+
+/** Of the tables that are made from now on; the write-ahead log is where it was. */
+async function putTablesOnSmallDisk({ url, dataDir }: TestPostgres): Promise<SmallDisk | undefined> {
+  const disk = await mountSmallDisk(dataDir)
+  if (disk === undefined) return undefined
+  const client = new pg.Client({ connectionString: url })
+  await client.connect()
+  try {
+    await client.query(`CREATE TABLESPACE small LOCATION '${disk.dir}'`)
+    await client.query('ALTER ROLE ALL SET default_tablespace = small')
+    return disk
+  } catch (error) {
+    await disk.unmount()
+    throw error
+  } finally {
+    await client.end()
+  }
 }
 
 function withoutSettings(env: NodeJS.ProcessEnv): Record<string, undefined> {

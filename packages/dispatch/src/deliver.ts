@@ -239,7 +239,8 @@ export function createDeliver(context: DeliverContext): Deliver {
     { startedAt, outcome }: { startedAt: Date; outcome: PostOutcome },
     leaseUntilMs: number,
   ): Promise<string | undefined> {
-    const event = healthEvent(policyOutcome(outcome, startedAt), startedAt.getTime(), policy)
+    const attempted = { deliveryId: delivery.id, startedAtMs: startedAt.getTime() }
+    const event = healthEvent(policyOutcome(outcome, startedAt), attempted, policy)
     try {
       return await outlast(() => healthLog.add(delivery.endpointId, event), leaseUntilMs)
     } catch (error) {

@@ -209,6 +209,17 @@ describe('of an endpoint that is not closed', () => {
     expect(await claim()).toBeDefined()
   })
 
+  test('a delivery is given without that when it was accepted after the endpoint answered again', async () => {
+    const freshAfter = 'ffffffff-ffff-7fff-bfff-ffffffffffff'
+    const before = await save({ state: 'half_open', releaseLimit: 1, freshAfter })
+    expect(await claim()).toBeUndefined()
+    await save(
+      { state: 'half_open', releaseLimit: 1, freshAfter: '00000000-0000-7000-8000-000000000000' },
+      before,
+    )
+    expect(await claim()).toBeDefined()
+  })
+
   test('of many that write its health at once, one does', async () => {
     const many = (expected: string | null) =>
       Promise.all(Array.from({ length: 10 }, () => save({ state: 'open' }, expected)))

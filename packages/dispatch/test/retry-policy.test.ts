@@ -157,7 +157,11 @@ describe('each outcome: what is recorded, what becomes of the delivery, what is 
           : { state: next === 'delivered' ? 'delivered' : 'dead' },
     })
     expect(disable).toEqual(next === 'dead and disabled' ? expect.stringContaining('410') : undefined)
-    const event = healthEvent(policyOutcome(outcome, startedAt), startedAt.getTime(), health)
+    const event = healthEvent(
+      policyOutcome(outcome, startedAt),
+      { deliveryId: 'd', startedAtMs: startedAt.getTime() },
+      health,
+    )
     expect(event.kind).toBe(counts)
     expect('holdMs' in event ? event.holdMs : undefined).toBe(holdMs)
   })

@@ -39,7 +39,8 @@ WITH touched AS (
       CASE WHEN h.endpoint_id IS NULL THEN d.wake_at ELSE greatest(now(), h.probe_at) + ${PARKED_FOR} END
     FROM (SELECT) AS one LEFT JOIN endpoint_health h ON h.endpoint_id = d.endpoint_id AND (
       h.state = 'open' OR h.state = 'half_open' AND
-      (d.id = h.released_through OR h.release_limit > 1 AND d.id < h.released_through) IS NOT TRUE))
+      (d.id = h.released_through OR h.release_limit > 1 AND d.id < h.released_through OR d.id > h.fresh_after)
+        IS NOT TRUE))
   WHERE d.id = ANY ($1::uuid[]) AND d.due_at <= now()
     AND (d.lease_until IS NULL OR d.lease_until <= now() OR d.claim = $2)
   RETURNING d.id, d.message_id, d.endpoint_id, d.attempts, d.attempts_before_replay, d.claim

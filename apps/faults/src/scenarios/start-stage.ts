@@ -23,6 +23,8 @@ export interface Stage {
   fill(owner: StageOwner, count: number): Promise<void>
   /** What these emissions measured, as soon as all were received or after `boundMs`. */
   measure(emissions: readonly Emission[], boundMs: number): Promise<Round>
+  /** When each endpoint takes its first POST from now on; filled as they come. */
+  firstTaken(): ReadonlyMap<string, number>
   /** Deliveries that have not ended, of all endpoints or of some. */
   pending(endpoints?: readonly string[]): Promise<number>
   /** Resolves when every delivery has ended, or rejects after `boundMs`. */
@@ -44,18 +46,20 @@ export async function startStage(options: {
   await using stack = new AsyncDisposableStack()
   const platform = await startPlatform({
     backend: options.backend,
-    isProxied: false,
+    isBreakable: false,
     ...(options.settings !== undefined && { settings: options.settings }),
   })
   stack.defer(platform.close)
   const openLoop = createOpenLoop(platform)
   stack.defer(() => openLoop.close())
+  let firstTaken = new Map<string, number>()
   const receiver = await startLedgerReceiver({
     isUnaltered: () => true,
     onTaken: () => {},
     onTaking(key) {
       const [id, endpoint] = key.split('/')
       openLoop.received(id!, endpoint!)
+      if (!firstTaken.has(endpoint!)) firstTaken.set(endpoint!, performance.now())
     },
   })
   stack.defer(() => receiver.close())
@@ -126,7 +130,10 @@ export async function startStage(options: {
       )
       return { latenciesMs, missing: missing() }
     },
-    pending,
+    firstTaken() {
+      firstTaken = new Map()
+      return firstTaken
+    },
     async drain(boundMs) {
       const untilMs = performance.now() + boundMs
       for (let left = await pending(); left > 0; left = await pending()) {
