@@ -55,9 +55,15 @@ export function healthPolicy({
   leaseMs,
   breakerPauseMs,
   disableAfterMs,
-}: Pick<DeliverSettings, 'leaseMs' | 'breakerPauseMs' | 'disableAfterMs'>): HealthPolicy {
+  endpointConcurrency,
+}: Pick<
+  DeliverSettings,
+  'leaseMs' | 'breakerPauseMs' | 'disableAfterMs' | 'endpointConcurrency'
+>): HealthPolicy {
   return {
     ...HEALTH_POLICY,
+    // With more, what is emitted while a backlog drains would wait behind it for its turn at the endpoint.
+    releaseMax: endpointConcurrency,
     openMs: breakerPauseMs,
     openMaxMs: 30 * breakerPauseMs,
     throttledMs: breakerPauseMs / 10,
