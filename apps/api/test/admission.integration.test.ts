@@ -59,7 +59,13 @@ async function drain(): Promise<void> {
     attemptTimeoutMs: settings.attemptTimeoutMs,
     userAgent: 'Posthorn/test',
   })
-  const deliver = createDeliver({ pool: api.store.pool, post, logger, settings })
+  const deliver = createDeliver({
+    pool: api.store.pool,
+    post,
+    logger,
+    queue: { enqueue: () => Promise.resolve() },
+    settings,
+  })
   await expect
     .poll(async () => {
       await api.store.pool.query('UPDATE deliveries_pending SET wake_at = now()')

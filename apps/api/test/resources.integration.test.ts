@@ -129,8 +129,16 @@ it('endpoints: made with a secret that only the creation and …/secret show', a
     disabledAt: null,
     disabledReason: null,
   })
+  const health = {
+    state: 'closed',
+    since: null,
+    reason: null,
+    failingSince: null,
+    blockedUntil: null,
+    waiting: 0,
+  }
   for (const ref of ['books', rest.id])
-    expect((await get(`/v1/owners/eve/endpoints/${ref}`)).body).toEqual(rest)
+    expect((await get(`/v1/owners/eve/endpoints/${ref}`)).body).toEqual({ ...rest, health })
   expect((await get('/v1/owners/eve/endpoints')).body).toEqual({ data: [rest], next: null })
   const shown = await get('/v1/owners/eve/endpoints/books/secret')
   expect(shown.body).toEqual({ secret })
@@ -223,6 +231,46 @@ it('endpoints: retried as the platform is set, or by a policy of their own, with
     retryPolicy: null,
     retrySchedule: platform.body.retrySchedule,
   })
+})
+
+it('an endpoint that is open says so, with what waits; enabling it forgets that and lets go what waits', async () => {
+  await post('/v1/owners', { uid: 'ill' })
+  const { body: endpoint } = await post('/v1/owners/ill/endpoints', newEndpoint)
+  const path = `/v1/owners/ill/endpoints/${endpoint.id}`
+  await post('/v1/messages', { owner: 'ill', type: 'pay_info.paid', data: 1 })
+  const { pool } = api.store
+  const { rows } = await pool.query(
+    'SELECT endpoint_id FROM deliveries_pending WHERE endpoint_id IN (SELECT id FROM endpoints WHERE owner_id = (SELECT id FROM owners WHERE uid = $1))',
+    ['ill'],
+  )
+  const endpointId = rows[0].endpoint_id
+  await pool.query(
+    `INSERT INTO endpoint_health (endpoint_id, version, state, since, reason, failing_since, failures,
+      window_attempts, window_failures, openings, probe_at, release_limit, released)
+    VALUES ($1, $1, 'open', '2026-11-22T10:00:00Z', 'why', '2026-11-22T09:00:00Z', 5, 0, 0, 1,
+      '2099-11-22T10:01:00Z', 0, 0)`,
+    [endpointId],
+  )
+  await pool.query(
+    `UPDATE deliveries_pending SET due_at = now() + interval '1 hour', wake_at = now() + interval '2 hours'
+    WHERE endpoint_id = $1`,
+    [endpointId],
+  )
+  expect((await get(path)).body.health).toEqual({
+    state: 'open',
+    since: '2026-11-22T10:00:00.000Z',
+    reason: 'why',
+    failingSince: '2026-11-22T09:00:00.000Z',
+    blockedUntil: '2099-11-22T10:01:00.000Z',
+    waiting: 1,
+  })
+  expect((await patch(path, { enabled: true })).status).toBe(200)
+  expect((await get(path)).body.health).toMatchObject({ state: 'closed', waiting: 1 })
+  const { rows: due } = await pool.query(
+    'SELECT due_at <= now() AND wake_at <= now() AS due FROM deliveries_pending WHERE endpoint_id = $1',
+    [endpointId],
+  )
+  expect(due).toEqual([{ due: true }])
 })
 
 it('an endpoint is only found under its own owner, and a deleted one is gone with its uid free', async () => {

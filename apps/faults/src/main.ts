@@ -7,6 +7,7 @@
 //
 // Ends non-zero when something was lost, when anything else that is promised did not hold, or when a planted
 // bug was not caught. The last lines are JSON, one a backend.
+import { tmpdir } from 'node:os'
 import { parseArgs } from 'node:util'
 import { ownRedisAvailable } from '@posthorn/testkit'
 import type { Fault } from './fault.ts'
@@ -16,6 +17,7 @@ import { type PlantedBug, plantedBugs, quickBugs } from './planted-bugs.ts'
 import { RECOVERY_MAX_MS, runFaults } from './run-faults.ts'
 import { runPlantedBug } from './run-planted-bug.ts'
 import { seededRandom } from './seeded-random.ts'
+import { mountSmallDisk } from './small-disk.ts'
 import type { Backend } from './start-field.ts'
 
 /** Every class once, and one more. */
@@ -40,7 +42,7 @@ const seed = Number(values.seed)
 const perSecond = Number(values.rate)
 const total = Number(values.faults ?? (values.quick ? QUICK_FAULTS : FULL_FAULTS))
 const backends = chooseBackends(values.backend)
-const faults = chooseByName(allFaults, values.only ?? 'all')
+const faults = await withoutWhatCannotBe(chooseByName(allFaults, values.only ?? 'all'))
 const bugs = chooseByName(plantedBugs, values.bugs ?? (values.quick ? quickBugs.join(',') : 'all'))
 // What was started is ended with this process, however it ends: see testkit's end-with-parent.ts.
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1))
@@ -96,6 +98,14 @@ function chooseBackends(name: string | undefined): Backend[] {
   if (ownRedisAvailable()) return ['postgres', 'redis']
   print('There is no redis-server here: the Redis backend is left out.')
   return ['postgres']
+}
+
+async function withoutWhatCannotBe(chosen: Fault[]): Promise<Fault[]> {
+  const disk = await mountSmallDisk(tmpdir())
+  await disk?.unmount()
+  if (disk !== undefined || !chosen.some(({ needsSmallDisk }) => needsSmallDisk)) return chosen
+  print('No file system can be mounted here, which takes Linux and root: full disks are left out.')
+  return chosen.filter(({ needsSmallDisk }) => !needsSmallDisk)
 }
 
 function chooseByName<T extends { name: string }>(all: readonly T[], names: string): T[] {

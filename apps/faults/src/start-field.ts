@@ -17,6 +17,7 @@ import { Redis } from 'ioredis'
 import pg from 'pg'
 import { driveLoad, type Load, type Subscription } from './drive-load.ts'
 import { type LedgerReceiver, startLedgerReceiver } from './ledger-receiver.ts'
+import { mountSmallDisk, type SmallDisk } from './small-disk.ts'
 import type { Recorded } from './verdict.ts'
 
 export type Backend = 'postgres' | 'redis'
@@ -53,6 +54,8 @@ export interface Field {
   /** On the Redis backend only. @returns what Redis answered */
   redisCommand(...command: [string, ...string[]]): Promise<unknown>
   readonly redis: TestRedis
+  /** What the platform's tables are on; undefined where there may be none. */
+  disk: SmallDisk | undefined
   /** Straight to the database, on a connection of its own. */
   query<Row extends pg.QueryResultRow>(text: string, values?: unknown[]): Promise<Row[]>
   /** Connections that the caller ends. */
@@ -84,6 +87,7 @@ const SETTINGS = {
   POSTHORN_LEASE: `${LEASE_MS}ms`,
   POSTHORN_ATTEMPT_TIMEOUT: `${ATTEMPT_TIMEOUT_MS}ms`,
   POSTHORN_CONNECT_TIMEOUT: '1s',
+  POSTHORN_BREAKER_PAUSE: '500ms',
   POSTHORN_RETRY_DELAYS: ['300ms', '500ms', ...Array.from({ length: 48 }, () => '1s')].join(','),
 }
 
@@ -95,6 +99,9 @@ export async function startField(options: FieldOptions): Promise<Field> {
     settings: { fsync: 'on', full_page_writes: 'on', max_connections: '120' },
   })
   stack.defer(() => postgres.stop())
+  const disk = await putTablesOnSmallDisk(postgres)
+  // Before PostgreSQL stops: what it holds open goes with it.
+  stack.defer(async () => await disk?.unmount())
   const proxy = await startProxy(postgres.url)
   stack.defer(() => proxy.close())
   const redis = backend === 'redis' ? await startRedis() : undefined
@@ -155,7 +162,7 @@ export async function startField(options: FieldOptions): Promise<Field> {
 
   const owned = stack.move()
   return {
-    ...{ backend, api, workers, postgres, proxy, receiver, load },
+    ...{ backend, api, workers, postgres, proxy, receiver, load, disk },
     leaseMs: LEASE_MS,
     attemptTimeoutMs: ATTEMPT_TIMEOUT_MS,
     get redis() {
@@ -175,6 +182,24 @@ export async function startField(options: FieldOptions): Promise<Field> {
     connectToDatabase,
     readDatabaseLedger: () => readDatabaseLedger(query),
     close: () => owned.disposeAsync(),
+  }
+}
+
+/** Of the tables that are made from now on; the write-ahead log is where it was. */
+async function putTablesOnSmallDisk({ url, dataDir }: TestPostgres): Promise<SmallDisk | undefined> {
+  const disk = await mountSmallDisk(dataDir)
+  if (disk === undefined) return undefined
+  const client = new pg.Client({ connectionString: url })
+  await client.connect()
+  try {
+    await client.query(`CREATE TABLESPACE small LOCATION '${disk.dir}'`)
+    await client.query('ALTER ROLE ALL SET default_tablespace = small')
+    return disk
+  } catch (error) {
+    await disk.unmount()
+    throw error
+  } finally {
+    await client.end()
   }
 }
 

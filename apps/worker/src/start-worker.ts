@@ -3,6 +3,9 @@ import {
   createAccept,
   createDeliver,
   type Deliver,
+  type HealthPolicy,
+  healthPolicy,
+  startProbe,
   startReplays,
   startSweep,
 } from '@posthorn/dispatch'
@@ -22,6 +25,8 @@ export interface WorkerContext {
   backend: QueueBackend
   settings: Settings
   logger: Logger
+  /** What is to be otherwise in the circuit breaker of endpoints: for tests, which cannot wait for minutes. */
+  policy?: Partial<HealthPolicy>
 }
 
 export interface RunningWorker {
@@ -37,8 +42,17 @@ const EMIT_JOBS_AT_ONCE = 8
 /** Longer than most answers, shorter than the patience of whoever stops the process. */
 const DRAIN_MS = 10_000
 
-/** Delivers, sweeps, runs replays, accepts what applications put into the queue, and makes tomorrow's partitions. */
-export function startWorker({ store, backend, settings, logger }: WorkerContext): RunningWorker {
+/**
+ * Delivers, sweeps, probes endpoints, runs replays, accepts what applications put into the queue, and makes
+ * tomorrow's partitions.
+ */
+export function startWorker({
+  store,
+  backend,
+  settings,
+  logger,
+  policy: otherwise,
+}: WorkerContext): RunningWorker {
   const { pool } = store
   const queue = createDeliveryQueue(backend)
   const { post, close: closeEgress } = createPost({
@@ -47,7 +61,8 @@ export function startWorker({ store, backend, settings, logger }: WorkerContext)
     attemptTimeoutMs: settings.attemptTimeoutMs,
     userAgent: `Posthorn/${version}`,
   })
-  const deliver = createDeliver({ pool, post, logger, settings })
+  const policy = { ...healthPolicy(settings), ...otherwise }
+  const deliver = createDeliver({ pool, post, logger, queue, settings, policy })
   const accept = createAccept({ pool, queue, logger })
   const deliveryWorker = createDeliveryWorker(backend, { concurrency: JOBS_AT_ONCE }, deliver.deliver)
   const emitWorker = createEmitWorker(backend, { concurrency: EMIT_JOBS_AT_ONCE }, (job) =>
@@ -55,6 +70,7 @@ export function startWorker({ store, backend, settings, logger }: WorkerContext)
   )
   const sweep = startSweep({ pool, queue, logger })
   const replays = startReplays({ pool, queue, logger })
+  const probe = startProbe({ pool, queue, logger, policy })
   const maintenance = startMaintenance({ pool, logger })
 
   return {
@@ -65,6 +81,7 @@ export function startWorker({ store, backend, settings, logger }: WorkerContext)
       await Promise.all([
         sweep.stop(),
         replays.stop(),
+        probe.stop(),
         maintenance.stop(),
         emitWorker.close(),
         drain(deliver, deliveryWorker),

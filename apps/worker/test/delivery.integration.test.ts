@@ -76,7 +76,7 @@ describeEachBackend((backend) => {
     await platform.addEndpoint(ownerId, receiver.url, {
       retryPolicy: { baseMs: 1, factor: 2, maxMs: 10, attempts: 2 },
     })
-    receiver.answer({ status: 503 })
+    receiver.answer({ status: 500 })
     platform.startWorker()
     await platform.emit(EVENT_TYPE, {})
     await expect

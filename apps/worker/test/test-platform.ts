@@ -1,5 +1,5 @@
 import { newUuid, type RetryPolicy } from '@posthorn/contracts'
-import { type Accept, type AcceptResult, createAccept } from '@posthorn/dispatch'
+import { type Accept, type AcceptResult, createAccept, type HealthPolicy } from '@posthorn/dispatch'
 import {
   createDeliveryQueue,
   createQueueBackend,
@@ -21,7 +21,7 @@ export interface TestPlatform {
   accept: Accept
   settings: Settings
   logger: Logger
-  startWorker(overrides?: Partial<Settings>): RunningWorker
+  startWorker(overrides?: Partial<Settings>, policy?: Partial<HealthPolicy>): RunningWorker
   addOwner(uid: string): Promise<string>
   addEndpoint(
     ownerId: string,
@@ -84,8 +84,8 @@ export async function startTestPlatform(
     accept,
     settings,
     logger,
-    startWorker(more = {}) {
-      const worker = startWorker({ store, backend, settings: { ...settings, ...more }, logger })
+    startWorker(more = {}, policy = {}) {
+      const worker = startWorker({ store, backend, settings: { ...settings, ...more }, logger, policy })
       workers.push(worker)
       return worker
     },

@@ -108,6 +108,34 @@ export const Endpoint = Type.Object(
 )
 export type Endpoint = Static<typeof Endpoint>
 
+export const EndpointHealth = Type.Object(
+  {
+    state: Type.String({
+      enum: ['closed', 'open', 'half_open'],
+      description:
+        'closed: deliveries are sent. open: none is, until blockedUntil; then one is sent to see. half_open: it was, or was taken, and the others follow.',
+    }),
+    since: Type.Union([Time('When this state began; null where it was never another.'), Type.Null()]),
+    reason: Type.Union([Type.String({ description: 'Why it is not closed.' }), Type.Null()]),
+    failingSince: Type.Union([
+      Time('The first attempt that failed since the last one that was delivered.'),
+      Type.Null(),
+    ]),
+    blockedUntil: Type.Union([Time('Until when nothing is sent, while it is open.'), Type.Null()]),
+    waiting: Type.Integer({
+      description: 'Deliveries that are pending for it. 10,000 stands for that many or more.',
+    }),
+  },
+  { title: 'EndpointHealth', additionalProperties: false },
+)
+export type EndpointHealth = Static<typeof EndpointHealth>
+
+export const EndpointWithHealth = Type.Object(
+  { ...Endpoint.properties, health: EndpointHealth },
+  { title: 'EndpointWithHealth', additionalProperties: false },
+)
+export type EndpointWithHealth = Static<typeof EndpointWithHealth>
+
 export const CreatedEndpoint = Type.Object(
   {
     ...Endpoint.properties,

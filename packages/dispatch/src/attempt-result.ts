@@ -49,7 +49,7 @@ export function attemptResult(attempted: Attempted): { result: AttemptResult; di
   }
 }
 
-function policyOutcome(outcome: PostOutcome, startedAt: Date): Outcome {
+export function policyOutcome(outcome: PostOutcome, startedAt: Date): Outcome {
   if (outcome.kind === 'failed') return { kind: 'failed', code: outcome.code }
   const header = outcome.headers.find(([name]) => name.toLowerCase() === 'retry-after')
   const retryAfterMs = parseRetryAfter(header?.[1], startedAt.getTime() + outcome.durationMs)

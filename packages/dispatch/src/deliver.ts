@@ -1,5 +1,6 @@
 import { encodeId, newUuid, type RetryPolicy } from '@posthorn/contracts'
 import type { Post, PostOutcome } from '@posthorn/egress'
+import type { DeliveryQueue } from '@posthorn/queue'
 import { coalesce, type Logger } from '@posthorn/runtime'
 import { signedHeaders } from '@posthorn/signing'
 import {
@@ -10,20 +11,29 @@ import {
   endDeliveries,
   type Held,
   type Pool,
+  parkDeliveries,
   releaseDeliveries,
+  resetEndpointHealth,
 } from '@posthorn/store'
 import { createAttemptLog } from './attempt-log.ts'
-import { attemptResult } from './attempt-result.ts'
+import { attemptResult, policyOutcome } from './attempt-result.ts'
+import { HEALTH_POLICY, type HealthPolicy, healthEvent } from './endpoint-health.ts'
+import { createHealthLog } from './health-log.ts'
 import { createLanes, PARKED } from './lanes.ts'
 import { outlast } from './outlast.ts'
-
+import { skipDisabled } from './skip-disabled.ts'
+import { UNCLAIMED_GRACE_MS } from './sweep.ts'
 import { createTargets, type Target } from './targets.ts'
 
 export interface DeliverContext {
   pool: Pool
   post: Post['post']
   logger: Logger
+  /** For deliveries that a recovering endpoint lets go. */
+  queue: Pick<DeliveryQueue, 'enqueue'>
   settings: DeliverSettings
+  /** Where it is to be another than `healthPolicy(settings)`. */
+  policy?: HealthPolicy
 }
 
 export interface DeliverSettings {
@@ -34,6 +44,27 @@ export interface DeliverSettings {
   /** Attempts in flight at once, in all and to one endpoint. */
   workerConcurrency: number
   endpointConcurrency: number
+  /** How long an endpoint that only fails is left alone at first. */
+  breakerPauseMs: number
+  /** An endpoint that did nothing but fail for so long is disabled; null: none is. */
+  disableAfterMs: number | null
+}
+
+/** The circuit breaker as it is set. */
+export function healthPolicy({
+  leaseMs,
+  breakerPauseMs,
+  disableAfterMs,
+}: Pick<DeliverSettings, 'leaseMs' | 'breakerPauseMs' | 'disableAfterMs'>): HealthPolicy {
+  return {
+    ...HEALTH_POLICY,
+    openMs: breakerPauseMs,
+    openMaxMs: 30 * breakerPauseMs,
+    throttledMs: breakerPauseMs / 10,
+    // A probe whose worker died is found again once its lease is over; with that it is time for another.
+    newsMs: leaseMs + 2 * UNCLAIMED_GRACE_MS,
+    disableAfterMs,
+  }
 }
 
 export interface Deliver {
@@ -54,6 +85,8 @@ export interface Deliver {
 
 /** Nothing was tried, or it was called off. */
 const HANDED_BACK = Symbol('handed back')
+/** Its endpoint was opened while it waited for its turn. */
+const HELD_BACK = Symbol('held back')
 
 /** The longest that a claimed delivery should wait for its turn at its endpoint. */
 const PARK_AFTER_MS = 2_000
@@ -73,6 +106,8 @@ export function createDeliver(context: DeliverContext): Deliver {
   })
   const targets = createTargets(pool)
   const attemptLog = createAttemptLog({ pool, logger })
+  const policy = context.policy ?? healthPolicy(settings)
+  const healthLog = createHealthLog({ pool, queue: context.queue, logger, policy })
   const abort = new AbortController()
   const active = new Set<Promise<void>>()
   let closing = false
@@ -81,6 +116,15 @@ export function createDeliver(context: DeliverContext): Deliver {
     run: async (held) => {
       const delayMs = closing ? 0 : PARK_DELAY_MS * (0.8 + 0.4 * Math.random())
       await outlast(() => releaseDeliveries(pool, held, delayMs), Date.now() + settings.leaseMs / 4)
+      return held.map(() => undefined)
+    },
+    itemsMax: 1_000,
+    concurrency: 1,
+  })
+
+  const park = coalesce<Held & { endpointId: string }, void>({
+    run: async (held) => {
+      await outlast(() => parkDeliveries(pool, held), Date.now() + settings.leaseMs / 4)
       return held.map(() => undefined)
     },
     itemsMax: 1_000,
@@ -103,18 +147,23 @@ export function createDeliver(context: DeliverContext): Deliver {
   async function beginAttempts(ids: readonly string[]): Promise<Promise<void>[]> {
     const claim = newUuid()
     let leaseUntilMs = 0
+    const claimedAfter = healthLog.beforeClaim()
     // A claim whose answer was lost is asked for again: otherwise its deliveries would wait for the lease.
     const claimed = await outlast(() => {
       leaseUntilMs = Date.now() + settings.leaseMs
       return claimDeliveries(pool, ids, claim, settings.leaseMs)
     }, Date.now() + settings.leaseMs)
     if (claimed.length === 0) return []
+    healthLog.learn(claimed, claimedAfter)
     const targetOf = await outlast(() => targets.load(claimed), leaseUntilMs)
 
     const over: Record<Exclude<EndState, 'delivered' | 'dead'>, Held[]> = { cancelled: [], skipped: [] }
     const attempts: Promise<void>[] = []
+    const gone = new Set<string>()
     for (const delivery of claimed) {
       const target = targetOf.get(delivery.endpointId)
+      const isGone = target === undefined || target.deleted || target.disabled
+      if (isGone && delivery.health !== null) gone.add(delivery.endpointId)
       if (target === undefined || target.deleted || delivery.payload === null) {
         over.cancelled.push({ id: delivery.id, claim })
       } else if (target.disabled) {
@@ -126,6 +175,11 @@ export function createDeliver(context: DeliverContext): Deliver {
     for (const state of ['cancelled', 'skipped'] as const) {
       if (over[state].length === 0) continue
       attempts.push(outlast(() => endDeliveries(pool, over[state], state), leaseUntilMs))
+    }
+    // Nobody would hear of its recovery: what waits for it ends like these, at once.
+    for (const endpointId of gone) {
+      healthLog.forget(endpointId)
+      attempts.push(outlast(() => resetEndpointHealth(pool, endpointId), leaseUntilMs))
     }
     return attempts
   }
@@ -145,12 +199,20 @@ export function createDeliver(context: DeliverContext): Deliver {
     leaseUntilMs: number,
   ): Promise<void> {
     const limit = target.inFlightMax ?? settings.endpointConcurrency
-    const attempted = await lanes.run(delivery.endpointId, limit, () =>
-      attempt(delivery, target, payload, leaseUntilMs),
-    )
-    // Nothing was learnt about the endpoint, and no attempt is used up.
+    const attempted = await lanes.run(delivery.endpointId, limit, async () => {
+      const made = await attempt(delivery, target, payload, leaseUntilMs)
+      // Still in its lane: an endpoint that fails gets no further attempt before that is known of it.
+      return typeof made === 'symbol'
+        ? made
+        : { ...made, failing: await noteHealth(delivery, made, leaseUntilMs) }
+    })
+    // No attempt is used up.
     if (attempted === PARKED || attempted === HANDED_BACK) {
       await release.add({ id: delivery.id, claim })
+      return
+    }
+    if (attempted === HELD_BACK) {
+      await park.add({ id: delivery.id, claim, endpointId: delivery.endpointId })
       return
     }
     const { result, disable } = attemptResult({
@@ -160,10 +222,35 @@ export function createDeliver(context: DeliverContext): Deliver {
       policy: target.retryPolicy ?? settings.retryPolicy,
       random: Math.random(),
     })
+    const reason = disable ?? attempted.failing
     // Before the result: once the delivery has ended, nothing would disable the endpoint any more.
-    if (disable !== undefined) await disableEndpoint(pool, delivery.endpointId, disable)
+    if (reason !== undefined && (await disableEndpoint(pool, delivery.endpointId, reason))) {
+      logger.warn({ endpoint: encodeId('ep', delivery.endpointId), reason }, 'endpoint.disabled')
+    }
     const written = await attemptLog.add(result, leaseUntilMs)
     logAttempt(delivery, target, result, written)
+    // After the result, so that this delivery is among them.
+    if (reason !== undefined) await skipDisabled(pool, delivery.endpointId)
+  }
+
+  /** @returns why the endpoint is to be disabled, if it is */
+  async function noteHealth(
+    delivery: ClaimedDelivery,
+    { startedAt, outcome }: { startedAt: Date; outcome: PostOutcome },
+    leaseUntilMs: number,
+  ): Promise<string | undefined> {
+    const attempted = { deliveryId: delivery.id, startedAtMs: startedAt.getTime() }
+    const event = healthEvent(policyOutcome(outcome, startedAt), attempted, policy)
+    try {
+      return await outlast(() => healthLog.add(delivery.endpointId, event), leaseUntilMs)
+    } catch (error) {
+      // The attempt counts more than what it says about the endpoint; the next one will say it again.
+      logger.error(
+        { err: error, endpoint: encodeId('ep', delivery.endpointId) },
+        'endpoint.health_not_recorded',
+      )
+      return undefined
+    }
   }
 
   async function attempt(
@@ -171,7 +258,8 @@ export function createDeliver(context: DeliverContext): Deliver {
     target: Target,
     payload: Buffer,
     leaseUntilMs: number,
-  ): Promise<{ startedAt: Date; outcome: PostOutcome } | typeof HANDED_BACK> {
+  ): Promise<{ startedAt: Date; outcome: PostOutcome } | typeof HANDED_BACK | typeof HELD_BACK> {
+    if (healthLog.isOpen(delivery.endpointId)) return HELD_BACK
     const startedAt = new Date()
     const timeoutMs = target.attemptTimeoutMs ?? settings.attemptTimeoutMs
     // It waited for its turn too long: the answer could come after the lease.
@@ -229,7 +317,7 @@ export function createDeliver(context: DeliverContext): Deliver {
     const timer = setTimeout(() => abort.abort(), drainMs)
     while (active.size > 0) await Promise.all(active)
     clearTimeout(timer)
-    await Promise.all([attemptLog.close(), release.close()])
+    await Promise.all([attemptLog.close(), healthLog.close(), release.close(), park.close()])
   }
 
   return {

@@ -15,9 +15,26 @@ export {
   type OverloadReason,
   PROCESS_LIMITS,
 } from './admission.ts'
-export { createDeliver, type Deliver, type DeliverContext, type DeliverSettings } from './deliver.ts'
+export {
+  createDeliver,
+  type Deliver,
+  type DeliverContext,
+  type DeliverSettings,
+  healthPolicy,
+} from './deliver.ts'
+export {
+  HEALTH_POLICY,
+  HEALTHY,
+  type HealthEvent,
+  type HealthPolicy,
+  healthEvent,
+  isHealthy,
+  nextHealth,
+  releaseRoom,
+} from './endpoint-health.ts'
 export { type LoadSampler, startLoadSampler } from './load-sampler.ts'
 export { messagePayload, payloadData } from './payload.ts'
+export { type Probe, startProbe } from './probe.ts'
 export {
   type AskedReplay,
   type AskReplayResult,

@@ -8,9 +8,12 @@ import {
   makeDue,
   recordAttempts,
   releaseDeliveries,
+  resetEndpointHealth,
+  saveEndpointHealth,
   takeDue,
 } from '@posthorn/store'
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { HEALTHY } from '../src/index.ts'
 import { type DeliveryPath, startDeliveryPath } from './start-delivery-path.ts'
 
 const LEASE_MS = 60_000
@@ -173,4 +176,55 @@ test('a delivery that is handed back may be claimed at once, with no attempt use
   await releaseDeliveries(path.store.pool, [{ id, claim: (await claim())! }], 0)
   expect(await delivery()).toMatchObject({ state: 'pending', attempts: 0 })
   await expect.poll(() => claim()).toBeDefined()
+})
+
+describe('of an endpoint that is not closed', () => {
+  const save = async (health: Partial<typeof HEALTHY>, expected: string | null = null) => {
+    const endpointId = (await delivery())!.endpointId
+    const version = newUuid()
+    const saved = await saveEndpointHealth(path.store.pool, [
+      { endpointId, expected, version, health: { ...HEALTHY, probeAtMs: Date.now() + HOUR_MS, ...health } },
+    ])
+    return saved.has(endpointId) ? version : undefined
+  }
+  afterEach(async () => resetEndpointHealth(path.store.pool, (await delivery())!.endpointId))
+
+  test('a delivery is parked by the claim while it is open, and not held by anybody', async () => {
+    await save({ state: 'open' })
+    expect(await claim()).toBeUndefined()
+    const { dueAt, attempts: made } = (await delivery())!
+    expect(dueAt!.getTime()).toBeGreaterThan(Date.now() + HOUR_MS / 2)
+    expect(made).toBe(0)
+    expect(await takeDue(path.store.pool, 1_000, 0)).not.toContain(id)
+  })
+
+  test('a delivery is given when it was let go, and not before', async () => {
+    const before = await save({
+      state: 'half_open',
+      releaseLimit: 4,
+      releasedThrough: '00000000-0000-7000-8000-000000000000',
+    })
+    expect(await claim()).toBeUndefined()
+    await save({ state: 'half_open', releaseLimit: 1, releasedThrough: id }, before)
+    expect(await claim()).toBeDefined()
+  })
+
+  test('a delivery is given without that when it was accepted after the endpoint answered again', async () => {
+    const freshAfter = 'ffffffff-ffff-7fff-bfff-ffffffffffff'
+    const before = await save({ state: 'half_open', releaseLimit: 1, freshAfter })
+    expect(await claim()).toBeUndefined()
+    await save(
+      { state: 'half_open', releaseLimit: 1, freshAfter: '00000000-0000-7000-8000-000000000000' },
+      before,
+    )
+    expect(await claim()).toBeDefined()
+  })
+
+  test('of many that write its health at once, one does', async () => {
+    const many = (expected: string | null) =>
+      Promise.all(Array.from({ length: 10 }, () => save({ state: 'open' }, expected)))
+    const [first, ...others] = (await many(null)).filter((version) => version !== undefined)
+    expect(others).toEqual([])
+    expect((await many(first!)).filter((version) => version !== undefined)).toHaveLength(1)
+  })
 })

@@ -1,13 +1,171 @@
 import { type RetryPolicy, retrySchedule } from '@posthorn/contracts'
+import type { PostFailureCode, PostOutcome } from '@posthorn/egress'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { nextState, type Outcome, parseRetryAfter } from '../src/index.ts'
+import { attemptResult, policyOutcome } from '../src/attempt-result.ts'
+import { healthEvent, healthPolicy, nextState, type Outcome, parseRetryAfter } from '../src/index.ts'
 
 const policy = { delaysMs: [5_000, 300_000] }
 /** In the middle of [0, 1): no jitter. */
 const UNMOVED = 0.5
 const DAY_MS = 86_400_000
 const answered = (status: number): Outcome => ({ kind: 'answered', status })
+
+describe('each outcome: what is recorded, what becomes of the delivery, what is thought of the endpoint', () => {
+  const startedAt = new Date('2026-11-22T12:00:00Z')
+  /** Where it is asked to wait and not told how long. */
+  const HOLD_MS = 30_000
+  const health = healthPolicy({ leaseMs: 60_000, breakerPauseMs: 10 * HOLD_MS, disableAfterMs: null })
+  const timings = { totalMs: 10 }
+  const answer = (status: number, retryAfter?: string): PostOutcome & { kind: 'answered' } => ({
+    kind: 'answered',
+    status,
+    headers: retryAfter === undefined ? [] : [['retry-after', retryAfter]],
+    body: Buffer.from('why'),
+    bodyTruncated: false,
+    durationMs: 10,
+    timings,
+  })
+  const noAnswer = (code: PostFailureCode): PostOutcome => ({
+    kind: 'failed',
+    code,
+    detail: 'why',
+    durationMs: 10,
+    timings,
+  })
+  type Row = [
+    what: string,
+    outcome: PostOutcome,
+    recorded: string,
+    next: 'delivered' | 'retried' | 'dead and disabled',
+    /** Milliseconds until the next attempt of this delivery. */
+    delayMs: number | undefined,
+    /** As the breaker counts it. */
+    counts: 'success' | 'refusal' | 'failure',
+    /** Milliseconds that the endpoint as a whole is left alone for, at once. */
+    holdMs: number | undefined,
+  ]
+  const rows: Row[] = [
+    ...[200, 201, 202, 204, 299].map(
+      (status): Row => [
+        `${status}`,
+        answer(status),
+        'delivered',
+        'delivered',
+        undefined,
+        'success',
+        undefined,
+      ],
+    ),
+    ...[300, 301, 302, 303, 304, 307, 308].map(
+      (status): Row => [`${status}`, answer(status), 'rejected', 'retried', 5_000, 'refusal', undefined],
+    ),
+    ...[400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 451].map(
+      (status): Row => [`${status}`, answer(status), 'rejected', 'retried', 5_000, 'refusal', undefined],
+    ),
+    ['404 with Retry-After', answer(404, '60'), 'rejected', 'retried', 60_000, 'refusal', undefined],
+    ['410', answer(410), 'rejected', 'dead and disabled', undefined, 'refusal', undefined],
+    ...[500, 501, 505, 599].map(
+      (status): Row => [`${status}`, answer(status), 'rejected', 'retried', 5_000, 'failure', undefined],
+    ),
+    ...[429, 502, 503, 504].map(
+      (status): Row => [`${status}`, answer(status), 'rejected', 'retried', 5_000, 'failure', HOLD_MS],
+    ),
+    ...[429, 500, 502, 503, 504].flatMap((status): Row[] => {
+      const hold = status === 500 ? undefined : HOLD_MS
+      const asked = (text: string, delayMs: number, holdMs: number | undefined): Row => {
+        const what = `${status} with Retry-After: ${text}`
+        return [what, answer(status, text), 'rejected', 'retried', delayMs, 'failure', holdMs]
+      }
+      return [
+        asked('120', 120_000, 120_000),
+        asked('1', 5_000, 1_000),
+        asked('Sun, 22 Nov 2026 12:02:00 GMT', 119_990, 119_990),
+        asked('172800', DAY_MS, DAY_MS),
+        asked('Wed, 25 Nov 2026 12:00:00 GMT', DAY_MS, DAY_MS),
+        ...['1e300', 'NaN', '-1', '0', 'soon', 'Sun, 22 Nov 2026 11:00:00 GMT'].map((text) =>
+          asked(text, 5_000, hold),
+        ),
+      ]
+    }),
+    ...(
+      [
+        ...['dns_failed', 'connect_refused', 'connect_timeout', 'unreachable', 'tls_failed', 'reset'],
+        ...['timeout', 'body_timeout', 'invalid_response', 'headers_too_large'],
+      ] as PostFailureCode[]
+    ).map((code): Row => [code, noAnswer(code), code, 'retried', 5_000, 'failure', undefined]),
+    // Nothing was sent: the endpoint is set to what cannot be.
+    ...(['address_refused', 'invalid_request'] as PostFailureCode[]).map(
+      (code): Row => [code, noAnswer(code), code, 'retried', 5_000, 'refusal', undefined],
+    ),
+    // Of a body that is too large the first 16 KiB are kept; what counts is the status.
+    [
+      '500, cut off',
+      { ...answer(500), bodyTruncated: true },
+      'rejected',
+      'retried',
+      5_000,
+      'failure',
+      undefined,
+    ],
+    [
+      '200, cut off',
+      { ...answer(200), bodyTruncated: true },
+      'delivered',
+      'delivered',
+      undefined,
+      'success',
+      undefined,
+    ],
+  ]
+
+  test.each(rows)('%s', (_, outcome, recorded, next, delayMs, counts, holdMs) => {
+    const { result, disable } = attemptResult({
+      delivery: {
+        id: 'd',
+        messageId: 'm',
+        endpointId: 'e',
+        attempts: 0,
+        attemptsBeforeReplay: 0,
+        endpointVersion: '1',
+        payload: null,
+        health: null,
+      },
+      claim: 'c',
+      startedAt,
+      outcome,
+      policy,
+      random: UNMOVED,
+    })
+    expect(result).toMatchObject({
+      number: 1,
+      outcome: recorded,
+      startedAt,
+      durationMs: 10,
+      timings: '{"totalMs":10}',
+      ...(outcome.kind === 'answered'
+        ? {
+            status: outcome.status,
+            responseHeaders: JSON.stringify(outcome.headers),
+            responseBody: outcome.body,
+            responseBodyTruncated: outcome.bodyTruncated,
+          }
+        : { detail: 'why' }),
+      next:
+        next === 'retried'
+          ? { state: 'pending', delayMs }
+          : { state: next === 'delivered' ? 'delivered' : 'dead' },
+    })
+    expect(disable).toEqual(next === 'dead and disabled' ? expect.stringContaining('410') : undefined)
+    const event = healthEvent(
+      policyOutcome(outcome, startedAt),
+      { deliveryId: 'd', startedAtMs: startedAt.getTime() },
+      health,
+    )
+    expect(event.kind).toBe(counts)
+    expect('holdMs' in event ? event.holdMs : undefined).toBe(holdMs)
+  })
+})
 
 describe('the state after an attempt', () => {
   test.each([200, 201, 202, 204, 206, 226, 299])('%i is delivered', (status) => {

@@ -62,7 +62,7 @@ export async function startDeliveryPath(backendKind: TestBackend): Promise<Deliv
         attemptTimeoutMs: settings.attemptTimeoutMs,
         userAgent: 'Posthorn/test',
       })
-      const deliver = createDeliver({ pool, post, logger, settings })
+      const deliver = createDeliver({ pool, post, logger, queue, settings })
       const worker = createDeliveryWorker(backend, { concurrency: 8 }, deliver.deliver)
       // What is parked comes back by it.
       const sweep = startSweep({ pool, queue, logger })

@@ -44,6 +44,10 @@ export interface Settings {
   ownerShare: number
   /** For endpoints that have no policy of their own. */
   retryPolicy: RetryPolicy
+  /** How long an endpoint that only fails is left alone at first. */
+  breakerPauseMs: number
+  /** An endpoint that did nothing but fail for so long is disabled; null: none is. */
+  disableAfterMs: number | null
 }
 
 /** A setting that cannot be used. The message is one line, names the setting and holds no secret. */
@@ -93,6 +97,8 @@ export function parseSettings(env: Record<string, string | undefined>): Settings
     retryPolicy: readRetryPolicy(env),
     backlogMax: readOrDefault(env, definitions.backlogMax),
     ownerShare: readOrDefault(env, definitions.ownerShare),
+    breakerPauseMs: readOrDefault(env, definitions.breakerPauseMs),
+    disableAfterMs: readOrDefault(env, definitions.disableAfter).ms,
   }
   if (settings.leaseMs <= settings.attemptTimeoutMs) {
     throw new SettingsError(
@@ -269,6 +275,22 @@ const definitions = {
     expected: 'a whole number of percent from 1% to 100%, such as 25%',
     parse: parsePercent,
   }),
+  breakerPauseMs: define({
+    name: 'POSTHORN_BREAKER_PAUSE',
+    meaning:
+      'How long an endpoint that only fails is left alone before one delivery probes it; ' +
+      'twice as long after each probe that fails, up to 30 times as long.',
+    default: '10s',
+    expected: 'a duration from 100ms to 1h, such as 10s',
+    parse: parseDurationWithin(100, 3_600_000),
+  }),
+  disableAfter: define({
+    name: 'POSTHORN_DISABLE_AFTER',
+    meaning: 'An endpoint that did nothing but fail for so long is disabled; `0` or `off`: none is.',
+    default: '5d',
+    expected: 'a duration from 1s to 365d, such as 5d, or off',
+    parse: parseDurationOrOff(1_000, 365 * 86_400_000),
+  }),
 }
 
 function define<T, D extends Definition<T>>(definition: D & Definition<T>): D & Definition<T> {
@@ -355,6 +377,18 @@ function parseDurationWithin(minMs: number, maxMs: number): (text: string) => nu
   return (text) => {
     const durationMs = parseDuration(text)
     return durationMs !== undefined && durationMs >= minMs && durationMs <= maxMs ? durationMs : undefined
+  }
+}
+
+/** Wrapped, since undefined is for what cannot be read. */
+function parseDurationOrOff(
+  minMs: number,
+  maxMs: number,
+): (text: string) => { ms: number | null } | undefined {
+  return (text) => {
+    if (text === '0' || text === 'off') return { ms: null }
+    const ms = parseDurationWithin(minMs, maxMs)(text)
+    return ms === undefined ? undefined : { ms }
   }
 }
 

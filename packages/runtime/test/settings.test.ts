@@ -32,6 +32,8 @@ test('an empty environment runs embedded, with the defaults of the design', () =
         24 * hoursMs,
       ],
     },
+    breakerPauseMs: 10_000,
+    disableAfterMs: 5 * 24 * hoursMs,
   })
 })
 
@@ -71,6 +73,8 @@ test('every value can be set', () => {
       POSTHORN_RETRY_DELAYS: '10ms, 1s,0s',
       POSTHORN_BACKLOG_MAX: '5000',
       POSTHORN_OWNER_SHARE: '100%',
+      POSTHORN_BREAKER_PAUSE: '500ms',
+      POSTHORN_DISABLE_AFTER: '36h',
     }),
   ).toEqual({
     mode: 'embedded',
@@ -90,6 +94,8 @@ test('every value can be set', () => {
     retryPolicy: { delaysMs: [10, 1_000, 0] },
     backlogMax: 5_000,
     ownerShare: 1,
+    breakerPauseMs: 500,
+    disableAfterMs: 129_600_000,
   })
 })
 
@@ -127,6 +133,10 @@ test.each([
   ['POSTHORN_RETRY_POLICY', 'exponential base=5s factor=3 max=24h attempts=10 jitter'],
   ['POSTHORN_RETRY_POLICY', 'exponential base=5s factor=3 max=24h attempts=10 attempts=9'],
   ['POSTHORN_RETRY_POLICY', 'exponential base=5s factor=3 max=24h attempts=10 times=9'],
+  ['POSTHORN_BREAKER_PAUSE', '99ms'],
+  ['POSTHORN_DISABLE_AFTER', '5'],
+  ['POSTHORN_DISABLE_AFTER', '366d'],
+  ['POSTHORN_DISABLE_AFTER', 'never'],
 ])('%s=%s stops the program with one line that names both', (name, value) => {
   const error = settingsErrorOf({ [name]: value })
   expect(error).toMatchObject({ code: 'bad_setting', setting: name })
@@ -170,6 +180,10 @@ test.each([
   expect(error).toMatchObject({ code: 'bad_setting', setting: name })
   expect(error.message).toMatch(/both set|cannot be used: /)
   expect(error.message).not.toContain('\n')
+})
+
+test.each(['0', 'off'])('POSTHORN_DISABLE_AFTER=%s disables no endpoint', (text) => {
+  expect(parseSettings({ POSTHORN_DISABLE_AFTER: text }).disableAfterMs).toBeNull()
 })
 
 test('Redis without a database is refused', () => {

@@ -1,3 +1,4 @@
+import type { EndpointHealth } from './endpoint-health.ts'
 import type { Pool } from './pool.ts'
 
 /** A delivery that this worker holds until its lease runs out. */
@@ -13,26 +14,44 @@ export interface ClaimedDelivery {
   endpointVersion: string | null
   /** Null where the message is no longer stored. Deliveries of one message share one Buffer. */
   payload: Buffer | null
+  /** The state of the endpoint's circuit breaker; null: nothing is wrong with it. */
+  health: EndpointHealth['state'] | null
 }
+
+/** A parked delivery is let go by its endpoint's recovery. The sweep finds it, where that did not happen. */
+const PARKED_FOR = `interval '15 minutes'`
 
 // Input:   $1 delivery ids, $2 the claim, $3 the lease in milliseconds
 // Output:  one row a delivery that was due and that nobody else held; a payload travels once a message
 // Again:   under the same claim it finds the same deliveries: the answer may have been lost
 // Locks:   the rows claimed; another worker's claim of the same rows waits and then finds them held
+// Parks:   what its endpoint's breaker does not let through (packages/dispatch/src/endpoint-health.ts):
+//          not claimed, and out of the sweep's sight until it is let go, or long after it should have been
+//
+// No index has the columns that change on a healthy way: setting wake_at to what it is keeps the row on its page.
 const CLAIM = `
-WITH claimed AS (
-  UPDATE deliveries_pending
-  SET claim = $2, lease_until = now() + $3::int * interval '1 millisecond'
-  WHERE id = ANY ($1::uuid[]) AND due_at <= now()
-    AND (lease_until IS NULL OR lease_until <= now() OR claim = $2)
-  RETURNING id, message_id, endpoint_id, attempts, attempts_before_replay
+WITH touched AS (
+  UPDATE deliveries_pending d
+  SET (claim, lease_until, due_at, wake_at) = (
+    SELECT CASE WHEN h.endpoint_id IS NULL THEN $2::uuid END,
+      CASE WHEN h.endpoint_id IS NULL THEN now() + $3::int * interval '1 millisecond' END,
+      CASE WHEN h.state = 'open' THEN greatest(d.due_at, h.probe_at) ELSE d.due_at END,
+      CASE WHEN h.endpoint_id IS NULL THEN d.wake_at ELSE greatest(now(), h.probe_at) + ${PARKED_FOR} END
+    FROM (SELECT) AS one LEFT JOIN endpoint_health h ON h.endpoint_id = d.endpoint_id AND (
+      h.state = 'open' OR h.state = 'half_open' AND
+      (d.id = h.released_through OR h.release_limit > 1 AND d.id < h.released_through OR d.id > h.fresh_after)
+        IS NOT TRUE))
+  WHERE d.id = ANY ($1::uuid[]) AND d.due_at <= now()
+    AND (d.lease_until IS NULL OR d.lease_until <= now() OR d.claim = $2)
+  RETURNING d.id, d.message_id, d.endpoint_id, d.attempts, d.attempts_before_replay, d.claim
 ), numbered AS (
-  SELECT *, row_number() OVER (PARTITION BY message_id) AS n FROM claimed
+  SELECT *, row_number() OVER (PARTITION BY message_id) AS n FROM touched WHERE claim IS NOT NULL
 )
 SELECT c.id, c.message_id AS "messageId", c.endpoint_id AS "endpointId", c.attempts,
   c.attempts_before_replay AS "attemptsBeforeReplay",
   (SELECT e.xmin::text FROM endpoints e WHERE e.id = c.endpoint_id) AS "endpointVersion",
-  CASE WHEN c.n = 1 THEN (SELECT m.payload FROM messages m WHERE m.id = c.message_id) END AS payload
+  CASE WHEN c.n = 1 THEN (SELECT m.payload FROM messages m WHERE m.id = c.message_id) END AS payload,
+  (SELECT h.state FROM endpoint_health h WHERE h.endpoint_id = c.endpoint_id) AS health
 FROM numbered c`
 
 /**
@@ -77,6 +96,32 @@ export async function releaseDeliveries(pool: Pool, held: readonly Held[], delay
     name: 'release-deliveries',
     text: RELEASE,
     values: [held.map(({ id }) => id), held.map(({ claim }) => claim), Math.round(delayMs)],
+  })
+}
+
+// Input:   $1 delivery ids, $2 their claims, $3 their endpoints
+const PARK = `
+UPDATE deliveries_pending d
+SET claim = NULL, lease_until = NULL,
+  due_at = CASE WHEN h.state = 'open' THEN greatest(d.due_at, h.probe_at) ELSE d.due_at END,
+  wake_at = CASE WHEN h.state <> 'closed' THEN greatest(now(), h.probe_at) + ${PARKED_FOR} ELSE now() END
+FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) AS held (id, claim, endpoint_id)
+LEFT JOIN endpoint_health h ON h.endpoint_id = held.endpoint_id
+WHERE d.id = held.id AND d.claim = held.claim`
+
+/** Gives claimed deliveries back, as a claim would have parked them by now. */
+export async function parkDeliveries(
+  pool: Pool,
+  held: readonly (Held & { endpointId: string })[],
+): Promise<void> {
+  await pool.query({
+    name: 'park-deliveries',
+    text: PARK,
+    values: [
+      held.map(({ id }) => id),
+      held.map(({ claim }) => claim),
+      held.map(({ endpointId }) => endpointId),
+    ],
   })
 }
 

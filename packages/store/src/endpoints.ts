@@ -1,4 +1,5 @@
 import { newUuid, type RetryPolicy } from '@posthorn/contracts'
+import { RESET_HEALTH } from './endpoint-health.ts'
 import { type Endpoint, Prisma as PrismaTypes } from './generated/client.ts'
 import type { Prisma } from './prisma.ts'
 import { prismaCode } from './prisma-code.ts'
@@ -68,6 +69,10 @@ export async function updateEndpoint(
         ...toColumns(change),
       },
     })
+    // Enabled or disabled by hand: what Posthorn thought of it does not count any more.
+    if (endpoint !== undefined && change.enabled !== undefined) {
+      await transaction.$executeRawUnsafe(RESET_HEALTH, endpoint.id)
+    }
     return endpoint
   })
 }
@@ -91,11 +96,17 @@ export async function listEndpoints(
 
 /** Softly: the log still names it, its uid becomes free, and its pending deliveries end as cancelled. */
 export async function deleteEndpoint(prisma: Prisma, key: EndpointKey): Promise<boolean> {
-  const { count } = await prisma.endpoint.updateMany({
-    where: { ...key, deletedAt: null },
-    data: { deletedAt: new Date(), uid: null },
+  return await prisma.$transaction(async (transaction) => {
+    const [endpoint] = await transaction.endpoint.updateManyAndReturn({
+      where: { ...key, deletedAt: null },
+      data: { deletedAt: new Date(), uid: null },
+      select: { id: true },
+    })
+    if (endpoint === undefined) return false
+    // What its breaker holds back is cancelled now, not when it would have recovered.
+    await transaction.$executeRawUnsafe(RESET_HEALTH, endpoint.id)
+    return true
   })
-  return count > 0
 }
 
 /** Key bytes of the newest secret that is valid. */

@@ -2,9 +2,10 @@ import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
+import { lowestId } from '@posthorn/contracts'
 import { createDatabase, spawnNode, type TestDatabase } from '@posthorn/testkit'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { createPool, ensurePartitions, lowestId, migrate, type Pool } from '../src/index.ts'
+import { createPool, ensurePartitions, migrate, type Pool } from '../src/index.ts'
 
 let database: TestDatabase
 let pool: Pool
@@ -37,12 +38,14 @@ test('an empty database gets every table and the partitions of the days ahead', 
     '20261121000000_init',
     '20261122000000_replays',
     '20261122000200_retry_policy',
+    '20261122000300_endpoint_health',
   ])
   expect(await tables()).toEqual([
     '_prisma_migrations',
     'api_keys',
     'attempts',
     'deliveries',
+    'endpoint_health',
     'endpoint_secrets',
     'endpoints',
     'event_types',

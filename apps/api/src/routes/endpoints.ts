@@ -3,7 +3,9 @@ import {
   decodeId,
   Endpoint,
   EndpointChange,
+  type EndpointHealth,
   EndpointSecret,
+  EndpointWithHealth,
   encodeId,
   isUid,
   LIST_LIMIT_DEFAULT,
@@ -18,6 +20,7 @@ import {
 } from '@posthorn/contracts'
 import { generateSecret, parseSecret } from '@posthorn/signing'
 import {
+  countPending,
   createEndpoint,
   deleteEndpoint,
   type EndpointKey,
@@ -26,6 +29,7 @@ import {
   findEndpoint,
   findEndpointSecret,
   listEndpoints,
+  loadEndpointHealth,
   updateEndpoint,
 } from '@posthorn/store'
 import { Type } from 'typebox'
@@ -42,6 +46,9 @@ const params = Type.Object({
   ...ownerParams.properties,
   endpoint: Type.String({ description: 'Id or uid of the endpoint.' }),
 })
+
+/** Counting reads them all. */
+const WAITING_COUNTED = 10_000
 
 const endpointProblems = [
   ...bodyProblems,
@@ -122,14 +129,18 @@ export function registerEndpoints(app: Api, context: ApiContext): void {
     {
       schema: {
         summary: 'Get an endpoint',
+        description: 'With the state of its circuit breaker, and how many deliveries wait for it.',
         operationId: 'getEndpoint',
         tags,
         security: bearer,
         params,
-        response: { 200: Endpoint, ...problemResponses('not_found') },
+        response: { 200: EndpointWithHealth, ...problemResponses('not_found') },
       },
     },
-    async ({ params: { owner, endpoint } }) => toEndpoint(await requireEndpoint(prisma, owner, endpoint)),
+    async ({ params: { owner, endpoint } }) => {
+      const found = await requireEndpoint(prisma, owner, endpoint)
+      return { ...toEndpoint(found), health: await readHealth(store.pool, found.id) }
+    },
   )
 
   app.patch(
@@ -137,7 +148,8 @@ export function registerEndpoints(app: Api, context: ApiContext): void {
     {
       schema: {
         summary: 'Change an endpoint',
-        description: 'enabled: true also enables one that Posthorn disabled.',
+        description:
+          'enabled: true also enables one that Posthorn disabled, and lets go what waits for one that it holds back.',
         operationId: 'updateEndpoint',
         tags,
         security: bearer,
@@ -298,6 +310,24 @@ function secretBytes(given: string | undefined): Buffer {
 
 function secretText(secret: Buffer): string {
   return `whsec_${secret.toString('base64')}`
+}
+
+async function readHealth(pool: ApiContext['store']['pool'], endpointId: string): Promise<EndpointHealth> {
+  const [[loaded], waiting] = await Promise.all([
+    loadEndpointHealth(pool, [endpointId]),
+    countPending(pool, endpointId, WAITING_COUNTED),
+  ])
+  const health = loaded?.health
+  const time = (timeMs: number | null | undefined) =>
+    timeMs === null || timeMs === undefined ? null : new Date(timeMs).toISOString()
+  return {
+    state: health?.state ?? 'closed',
+    since: time(health?.sinceMs),
+    reason: health?.reason ?? null,
+    failingSince: time(health?.failingSinceMs),
+    blockedUntil: health?.state === 'open' ? time(health.probeAtMs) : null,
+    waiting,
+  }
 }
 
 function toAnswer(endpoint: EndpointRecord, platformSchedule: RetrySchedule): Endpoint {

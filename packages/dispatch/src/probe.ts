@@ -1,0 +1,48 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { listEndpointsToProbe, wakeLeftBehind } from '@posthorn/store'
+import { type ChangeHealthContext, changeHealth } from './change-health.ts'
+
+const PAUSE_MS = 1_000
+const ENDPOINTS_AT_ONCE = 100
+const LEFT_BEHIND_AT_ONCE = 1_000
+
+/** Lets one delivery go to each endpoint whose time has come. */
+export interface Probe {
+  once(): Promise<void>
+  stop(): Promise<void>
+}
+
+/** Looks every second until stopped. Any number of processes may: of two that probe one endpoint, one does. */
+export function startProbe(context: ChangeHealthContext): Probe {
+  const stopping = new AbortController()
+  const running = probeUntil(stopping.signal, context)
+  return {
+    once: () => probeOnce(context),
+    async stop() {
+      stopping.abort()
+      await running
+    },
+  }
+}
+
+async function probeUntil(signal: AbortSignal, context: ChangeHealthContext): Promise<void> {
+  let failing = false
+  while (!signal.aborted) {
+    try {
+      await probeOnce(context)
+      failing = false
+    } catch (error) {
+      // The database is away. Said once.
+      if (!failing) context.logger.warn({ err: error }, 'probe.failed')
+      failing = true
+    }
+    await delay(PAUSE_MS, undefined, { signal }).catch(() => {})
+  }
+}
+
+async function probeOnce(context: ChangeHealthContext): Promise<void> {
+  const due = await listEndpointsToProbe(context.pool, ENDPOINTS_AT_ONCE)
+  const events = due.map((endpointId) => ({ endpointId, event: { kind: 'probeDue' } as const }))
+  if (events.length > 0) await changeHealth(context, events)
+  await wakeLeftBehind(context.pool, LEFT_BEHIND_AT_ONCE)
+}
