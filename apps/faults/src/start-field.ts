@@ -56,6 +56,9 @@ export interface Field {
   readonly redis: TestRedis
   /** What the platform's tables are on; undefined where there may be none. */
   disk: SmallDisk | undefined
+  /** To the API, as its operator. @returns the answer, whatever its status */
+  request(method: string, path: string, body?: object): Promise<{ status: number; body: unknown }>
+  subscriptions: readonly Subscription[]
   /** Straight to the database, on a connection of its own. */
   query<Row extends pg.QueryResultRow>(text: string, values?: unknown[]): Promise<Row[]>
   /** Connections that the caller ends. */
@@ -140,7 +143,8 @@ export async function startField(options: FieldOptions): Promise<Field> {
     onTaken: (key) => load!.taken(key),
   })
   stack.defer(() => receiver.close())
-  const subscriptions = await register(url, receiver)
+  const request = (method: string, path: string, body?: object) => requestApi(url, method, path, body)
+  const subscriptions = await register(request, receiver)
   load = driveLoad({ url, apiKey: API_KEY, subscriptions, perSecond: options.perSecond, seed })
   const field = load
   stack.defer(() => field.close())
@@ -162,7 +166,7 @@ export async function startField(options: FieldOptions): Promise<Field> {
 
   const owned = stack.move()
   return {
-    ...{ backend, api, workers, postgres, proxy, receiver, load, disk },
+    ...{ backend, api, workers, postgres, proxy, receiver, load, request, subscriptions, disk },
     leaseMs: LEASE_MS,
     attemptTimeoutMs: ATTEMPT_TIMEOUT_MS,
     get redis() {
@@ -247,15 +251,20 @@ function createSlot(
   }
 }
 
-async function register(url: string, receiver: LedgerReceiver): Promise<Subscription[]> {
-  const post = async (path: string, body: unknown) => {
-    const response = await fetch(`${url}${path}`, {
-      method: 'POST',
-      headers: { authorization: `Bearer ${API_KEY}`, 'content-type': 'application/json' },
-      body: JSON.stringify(body),
-    })
-    if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`)
-    return (await response.json()) as { id: string; secret: string }
+async function requestApi(url: string, method: string, path: string, body: object | undefined) {
+  const response = await fetch(`${url}${path}`, {
+    method,
+    headers: { authorization: `Bearer ${API_KEY}`, 'content-type': 'application/json' },
+    ...(body !== undefined && { body: JSON.stringify(body) }),
+  })
+  return { status: response.status, body: (await response.json()) as unknown }
+}
+
+async function register(request: Field['request'], receiver: LedgerReceiver): Promise<Subscription[]> {
+  const post = async (path: string, body: object) => {
+    const answer = await request('POST', path, body)
+    if (answer.status >= 300) throw new Error(`${path}: ${answer.status} ${JSON.stringify(answer.body)}`)
+    return answer.body as { id: string; secret: string }
   }
   const types = ENDPOINT_TYPES[0]!
   for (const name of types) await post('/v1/event-types', { name })

@@ -107,6 +107,6 @@ function attempt(delivery: ClaimedDelivery, outcome: PostOutcome, policy: RetryP
 function claimed(attempts: number, attemptsBeforeReplay: number): ClaimedDelivery {
   return {
     ...{ id: newUuid(), messageId: newUuid(), endpointId: newUuid(), endpointVersion: '1' },
-    ...{ payload: Buffer.from('{}'), attempts, attemptsBeforeReplay },
+    ...{ payload: Buffer.from('{}'), attempts, attemptsBeforeReplay, health: null },
   }
 }
