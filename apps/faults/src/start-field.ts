@@ -28,6 +28,8 @@ type Program = readonly [script: string, ...args: string[]]
 /** One place in the platform, and the process that has it now. */
 interface Slot {
   name: string
+  /** Of the process that runs now. */
+  readonly pid: number | undefined
   /** Resolves when it is ready. */
   start(env?: Record<string, string>): Promise<void>
   /** SIGKILL; resolves when it is gone. */
@@ -39,23 +41,24 @@ interface Slot {
   linesWith(text: string): string[]
 }
 
-/** The real processes, a receiver and a load: what faults are injected into. */
-export interface Field {
+/** The real processes. */
+export interface Platform {
   backend: Backend
+  /** Of the API. */
+  url: string
+  apiKey: string
   api: Slot
   workers: [Slot, Slot]
   postgres: TestPostgres
   /** Between the platform and its database. */
   proxy: DatabaseProxy
-  receiver: LedgerReceiver
-  load: Load
-  leaseMs: number
-  attemptTimeoutMs: number
   /** On the Redis backend only. @returns what Redis answered */
   redisCommand(...command: [string, ...string[]]): Promise<unknown>
   readonly redis: TestRedis
   /** What the platform's tables are on; undefined where there may be none. */
   disk: SmallDisk | undefined
+  /** To the API, as its operator. @returns the answer, whatever its status */
+  request(method: string, path: string, body?: object): Promise<{ status: number; body: unknown }>
   /** Straight to the database, on a connection of its own. */
   query<Row extends pg.QueryResultRow>(text: string, values?: unknown[]): Promise<Row[]>
   /** Connections that the caller ends. */
@@ -64,14 +67,28 @@ export interface Field {
   close(): Promise<void>
 }
 
-export interface FieldOptions {
+/** The real processes, a receiver and a load: what faults are injected into. */
+export interface Field extends Platform {
+  receiver: LedgerReceiver
+  load: Load
+  subscriptions: readonly Subscription[]
+  leaseMs: number
+  attemptTimeoutMs: number
+}
+
+export interface PlatformOptions {
   backend: Backend
-  seed: number
-  perSecond: number
   /** In the place of the production's: see planted-worker.ts and planted-api.ts. */
   workerProgram?: Program
   apiProgram?: Program
   settings?: Record<string, string>
+  /** False: straight to the database, not through `proxy`, and on no small disk: where time is measured. */
+  isBreakable?: boolean
+}
+
+export interface FieldOptions extends PlatformOptions {
+  seed: number
+  perSecond: number
 }
 
 const CLI = fileURLToPath(new URL('../../cli/src/main.ts', import.meta.url))
@@ -91,15 +108,15 @@ const SETTINGS = {
   POSTHORN_RETRY_DELAYS: ['300ms', '500ms', ...Array.from({ length: 48 }, () => '1s')].join(','),
 }
 
-export async function startField(options: FieldOptions): Promise<Field> {
-  const { backend, seed } = options
+export async function startPlatform(options: PlatformOptions): Promise<Platform> {
+  const { backend, isBreakable = true } = options
   await using stack = new AsyncDisposableStack()
   // Commits are as durable as in production: the timing of faults should be too.
   const postgres = await startPostgres({
     settings: { fsync: 'on', full_page_writes: 'on', max_connections: '120' },
   })
   stack.defer(() => postgres.stop())
-  const disk = await putTablesOnSmallDisk(postgres)
+  const disk = isBreakable ? await putTablesOnSmallDisk(postgres) : undefined
   // Before PostgreSQL stops: what it holds open goes with it.
   stack.defer(async () => await disk?.unmount())
   const proxy = await startProxy(postgres.url)
@@ -111,12 +128,11 @@ export async function startField(options: FieldOptions): Promise<Field> {
   const url = `http://127.0.0.1:${port}`
   const env: Record<string, string | undefined> = {
     ...withoutSettings(process.env),
-    DATABASE_URL: proxy.url,
+    DATABASE_URL: isBreakable ? proxy.url : postgres.url,
     REDIS_URL: redis?.url,
     POSTHORN_PORT: String(port),
     POSTHORN_API_KEY: API_KEY,
     POSTHORN_EGRESS_ALLOW: '127.0.0.0/8',
-    ...SETTINGS,
     ...options.settings,
   }
   const migrated = await spawnNode(CLI, ['migrate'], { env }).exited
@@ -133,17 +149,6 @@ export async function startField(options: FieldOptions): Promise<Field> {
     await Promise.all(slots.map((slot) => slot.kill()))
   })
   await Promise.all(slots.map((slot) => slot.start()))
-
-  let load: Load | undefined
-  const receiver = await startLedgerReceiver({
-    isUnaltered: (id, body) => load!.isUnaltered(id, body),
-    onTaken: (key) => load!.taken(key),
-  })
-  stack.defer(() => receiver.close())
-  const subscriptions = await register(url, receiver)
-  load = driveLoad({ url, apiKey: API_KEY, subscriptions, perSecond: options.perSecond, seed })
-  const field = load
-  stack.defer(() => field.close())
 
   const connectToDatabase = async () => {
     const client = new pg.Client({ connectionString: postgres.url, connectionTimeoutMillis: 5_000 })
@@ -162,9 +167,8 @@ export async function startField(options: FieldOptions): Promise<Field> {
 
   const owned = stack.move()
   return {
-    ...{ backend, api, workers, postgres, proxy, receiver, load, disk },
-    leaseMs: LEASE_MS,
-    attemptTimeoutMs: ATTEMPT_TIMEOUT_MS,
+    ...{ backend, url, apiKey: API_KEY, api, workers, postgres, proxy, disk },
+    request: (method, path, body) => requestApi(url, method, path, body),
     get redis() {
       if (redis === undefined) throw new Error('There is no Redis on this backend.')
       return redis
@@ -183,6 +187,33 @@ export async function startField(options: FieldOptions): Promise<Field> {
     readDatabaseLedger: () => readDatabaseLedger(query),
     close: () => owned.disposeAsync(),
   }
+}
+
+export async function startField(options: FieldOptions): Promise<Field> {
+  const { perSecond, seed } = options
+  await using stack = new AsyncDisposableStack()
+  const platform = await startPlatform({ ...options, settings: { ...SETTINGS, ...options.settings } })
+  stack.defer(platform.close)
+  const { url, apiKey, request } = platform
+
+  let load: Load | undefined
+  const receiver = await startLedgerReceiver({
+    isUnaltered: (id, body) => load!.isUnaltered(id, body),
+    onTaken: (key) => load!.taken(key),
+  })
+  stack.defer(() => receiver.close())
+  const subscriptions = await register(request, receiver)
+  load = driveLoad({ url, apiKey, subscriptions, perSecond, seed })
+  const started = load
+  stack.defer(() => started.close())
+
+  const owned = stack.move()
+  return Object.assign(platform, {
+    ...{ receiver, load, subscriptions },
+    leaseMs: LEASE_MS,
+    attemptTimeoutMs: ATTEMPT_TIMEOUT_MS,
+    close: () => owned.disposeAsync(),
+  })
 }
 
 /** Of the tables that are made from now on; the write-ahead log is where it was. */
@@ -230,6 +261,9 @@ function createSlot(
   }
   return {
     name,
+    get pid() {
+      return current?.pid
+    },
     async start(more = {}) {
       const started = spawnNode(script, args, { env: { ...env, ...more } })
       current = started
@@ -247,15 +281,20 @@ function createSlot(
   }
 }
 
-async function register(url: string, receiver: LedgerReceiver): Promise<Subscription[]> {
-  const post = async (path: string, body: unknown) => {
-    const response = await fetch(`${url}${path}`, {
-      method: 'POST',
-      headers: { authorization: `Bearer ${API_KEY}`, 'content-type': 'application/json' },
-      body: JSON.stringify(body),
-    })
-    if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`)
-    return (await response.json()) as { id: string; secret: string }
+async function requestApi(url: string, method: string, path: string, body: object | undefined) {
+  const response = await fetch(`${url}${path}`, {
+    method,
+    headers: { authorization: `Bearer ${API_KEY}`, 'content-type': 'application/json' },
+    ...(body !== undefined && { body: JSON.stringify(body) }),
+  })
+  return { status: response.status, body: (await response.json()) as unknown }
+}
+
+async function register(request: Platform['request'], receiver: LedgerReceiver): Promise<Subscription[]> {
+  const post = async (path: string, body: object) => {
+    const answer = await request('POST', path, body)
+    if (answer.status >= 300) throw new Error(`${path}: ${answer.status} ${JSON.stringify(answer.body)}`)
+    return answer.body as { id: string; secret: string }
   }
   const types = ENDPOINT_TYPES[0]!
   for (const name of types) await post('/v1/event-types', { name })

@@ -36,7 +36,7 @@ export interface HealthPolicy {
   throttledMs: number
   /** Half open: without news for this long it is probed again. Longer than an attempt and a lease. */
   newsMs: number
-  /** Half open: deliveries under way at most. */
+  /** Half open: deliveries that were let go and are under way, at most. */
   releaseMax: number
   /** Disabled after nothing but failures for this long; null: never. */
   disableAfterMs: number | null
@@ -48,7 +48,6 @@ export const HEALTH_POLICY = {
   windowMs: 60_000,
   windowAttemptsMin: 20,
   windowFailureRate: 0.5,
-  releaseMax: 64,
 } as const satisfies Partial<HealthPolicy>
 
 /** What is not in the database: nothing was ever wrong, or it is long over. */

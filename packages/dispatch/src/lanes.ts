@@ -18,6 +18,11 @@ export interface Lanes {
    */
   run<T>(place: Place, task: () => Promise<T>): Promise<T | typeof PARKED>
   /**
+   * When a task that was just parked would have its turn by its lane's pace, at most `maxMs` from now. Who
+   * asks next is behind it: not all of them have to come again at once.
+   */
+  turnInMs(lane: string, maxMs: number): number
+  /**
    * Resolves when few enough tasks wait: the time to bring at most `count` more.
    *
    * @param isSurplus of an owner who has more than its share: only a few of these may wait
@@ -59,6 +64,8 @@ interface Lane {
   movedAtMs: number
   /** Moving average of how long its tasks take. */
   durationMs: number
+  /** When the last of those that were parked would have its turn: see `turnInMs`. */
+  lastTurnAtMs: number
 }
 
 /** Weight of the newest duration: a lane that turns slow or fast is known as such within a few tasks. */
@@ -118,6 +125,7 @@ export function createLanes(options: LanesOptions): Lanes {
         sinceRetry: 0,
         movedAtMs: nowMs(),
         durationMs: 0,
+        lastTurnAtMs: 0,
       }
       lanes.set(name, lane)
     }
@@ -228,10 +236,23 @@ export function createLanes(options: LanesOptions): Lanes {
   /** Would who comes now wait too long? While nothing ends, the wait so far is the best guess of a duration. */
   function isTooSlow(lane: Lane): boolean {
     if (lane.inFlight < lane.limit) return false
-    const durationMs = Math.max(lane.durationMs, nowMs() - lane.movedAtMs)
-    return (
-      isStuck(lane) || ((lane.firsts.length + lane.retries.length) / lane.limit) * durationMs >= parkAfterMs
-    )
+    return isStuck(lane) || waitMs(lane) >= parkAfterMs
+  }
+
+  function waitMs(lane: Lane): number {
+    return ((lane.firsts.length + lane.retries.length) / lane.limit) * expectedDurationMs(lane)
+  }
+
+  function expectedDurationMs(lane: Lane): number {
+    return Math.max(lane.durationMs, nowMs() - lane.movedAtMs)
+  }
+
+  function turnInMs(name: string, maxMs: number): number {
+    const lane = lanes.get(name)
+    if (lane === undefined) return 0
+    const earliestMs = Math.max(lane.lastTurnAtMs, nowMs() + waitMs(lane))
+    lane.lastTurnAtMs = Math.min(earliestMs + expectedDurationMs(lane) / lane.limit, nowMs() + maxMs)
+    return lane.lastTurnAtMs - nowMs()
   }
 
   function parkStuck(): void {
@@ -296,6 +317,7 @@ export function createLanes(options: LanesOptions): Lanes {
 
   return {
     run,
+    turnInMs,
     room,
     brought,
     close,

@@ -20,6 +20,7 @@ const policy: HealthPolicy = {
   openMaxMs: 900_000,
   throttledMs: 30_000,
   newsMs: 70_000,
+  releaseMax: 64,
   disableAfterMs: 5 * DAY_MS,
 }
 const START = Date.parse('2026-11-22T12:00:00Z')

@@ -81,21 +81,28 @@ export interface Held {
   claim: string
 }
 
-// Input: $1 delivery ids and $2 their claims, $3 milliseconds until they are due again
+// Input: $1 delivery ids, $2 their claims, $3 milliseconds until each is due again
 const RELEASE = `
 UPDATE deliveries_pending d
 SET claim = NULL, lease_until = NULL,
-  due_at = date_trunc('milliseconds', now()) + $3::int * interval '1 millisecond',
-  wake_at = now() + $3::int * interval '1 millisecond'
-FROM unnest($1::uuid[], $2::uuid[]) AS held (id, claim)
+  due_at = date_trunc('milliseconds', now()) + held.delay_ms * interval '1 millisecond',
+  wake_at = now() + held.delay_ms * interval '1 millisecond'
+FROM unnest($1::uuid[], $2::uuid[], $3::int[]) AS held (id, claim, delay_ms)
 WHERE d.id = held.id AND d.claim = held.claim`
 
-/** Gives claimed deliveries back without using up an attempt; they are due again after `delayMs`. */
-export async function releaseDeliveries(pool: Pool, held: readonly Held[], delayMs: number): Promise<void> {
+/** Gives claimed deliveries back without using up an attempt; each is due again after its `delayMs`. */
+export async function releaseDeliveries(
+  pool: Pool,
+  held: readonly (Held & { delayMs: number })[],
+): Promise<void> {
   await pool.query({
     name: 'release-deliveries',
     text: RELEASE,
-    values: [held.map(({ id }) => id), held.map(({ claim }) => claim), Math.round(delayMs)],
+    values: [
+      held.map(({ id }) => id),
+      held.map(({ claim }) => claim),
+      held.map(({ delayMs }) => Math.round(delayMs)),
+    ],
   })
 }
 
