@@ -4,6 +4,7 @@ import {
   createDeliveryQueue,
   createDeliveryWorker,
   createQueueBackend,
+  createSurplusWorker,
   type DeliveryQueue,
 } from '@posthorn/queue'
 import { createLogger, parseSettings } from '@posthorn/runtime'
@@ -64,10 +65,11 @@ export async function startDeliveryPath(backendKind: TestBackend): Promise<Deliv
       })
       const deliver = createDeliver({ pool, post, logger, queue, settings })
       const worker = createDeliveryWorker(backend, { concurrency: 8 }, deliver.deliver)
+      const surplusWorker = createSurplusWorker(backend, { concurrency: 8 }, deliver.deliverSurplus)
       // What is parked comes back by it.
       const sweep = startSweep({ pool, queue, logger })
       closers.push(async () => {
-        await Promise.all([sweep.stop(), deliver.close(1_000), worker.close()])
+        await Promise.all([sweep.stop(), deliver.close(1_000), worker.close(), surplusWorker.close()])
         await close()
       })
     },
