@@ -37,7 +37,7 @@ const ATTEMPTS_MAX = retrySchedule(POLICY).length
 const DELIVERIES_MAX = 5
 const HEALTH: HealthPolicy = {
   ...{ ...HEALTH_POLICY, failuresMax: 2, openMs: HOUR_MS, openMaxMs: 4 * HOUR_MS },
-  ...{ throttledMs: HOUR_MS, newsMs: 3 * HOUR_MS, disableAfterMs: null },
+  ...{ throttledMs: HOUR_MS, newsMs: 3 * HOUR_MS, releaseMax: 10, disableAfterMs: null },
 }
 /** What the breaker holds back is looked at a quarter of an hour after it should have been let go. */
 const LOOK_MAX_MS = HEALTH.newsMs + GRACE_MS + 15 * MINUTE_MS
