@@ -45,7 +45,8 @@ interface NamedStatement {
 function rewriteStatements(pool: Pool, rewrites: Record<string, (text: string) => string>): void {
   const query = pool.query.bind(pool) as (...args: unknown[]) => unknown
   pool.query = ((statement: string | NamedStatement, ...rest: unknown[]) => {
-    const rewrite = typeof statement === 'object' ? rewrites[statement.name ?? ''] : undefined
+    // A statement with something more is named after it, with a colon: record-attempts:exhausted.
+    const rewrite = typeof statement === 'object' ? rewrites[statement.name?.split(':')[0] ?? ''] : undefined
     if (rewrite === undefined || typeof statement === 'string') return query(statement, ...rest)
     return query({ ...statement, text: rewrite(statement.text) }, ...rest)
   }) as Pool['query']

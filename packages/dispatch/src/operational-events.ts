@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { encodeId, type OperationalEventData } from '@posthorn/contracts'
+import { encodeId, type OperationalEventData, type OperationalEventType } from '@posthorn/contracts'
 import type { Logger } from '@posthorn/runtime'
 import {
   type AboutEndpoint,
@@ -101,7 +101,9 @@ async function acceptEvent(
   { accept, logger }: Pick<OperationalEventsContext, 'accept' | 'logger'>,
   event: OperationalEventRecord,
 ): Promise<void> {
-  const data = Buffer.from(JSON.stringify(eventData(event)))
+  const { about } = event.data
+  if (about === null) return
+  const data = Buffer.from(JSON.stringify({ ...aboutData(about), ...factsOf(event) }))
   for (const ownerId of event.recipientIds) {
     const owner = encodeId('own', ownerId)
     const { kind } = await accept.accept({
@@ -118,16 +120,16 @@ async function acceptEvent(
   }
 }
 
-function eventData(
+type Facts<T extends OperationalEventType> = Omit<OperationalEventData<T>, 'owner' | 'endpoint'>
+
+function factsOf(
   event: OperationalEventRecord,
-): OperationalEventData<'endpoint.disabled'> | OperationalEventData<'message.exhausted'> {
-  const about = aboutData(event.data.about)
+): Facts<'endpoint.disabled' | 'endpoint.failing' | 'endpoint.recovered'> | Facts<'message.exhausted'> {
   if (event.type !== 'message.exhausted') {
-    return { ...about, reason: event.data.reason, since: time(event.data.since) }
+    return { reason: event.data.reason, since: time(event.data.since) }
   }
   const { messageId, eventType, deliveryId, attempts, startedAt, outcome, status } = event.data
   return {
-    ...about,
     message: encodeId('msg', messageId),
     eventType,
     delivery: encodeId('dlv', deliveryId),

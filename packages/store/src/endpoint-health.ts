@@ -113,13 +113,15 @@ WITH input AS MATERIALIZED (
 ), told AS MATERIALIZED (
   SELECT i.endpoint_id, i.event ->> 'type' AS type, i.event ->> 'reason' AS reason,
     to_timestamp((i.event ->> 'sinceMs')::float8 / 1000) AS since,
-    (SELECT e.owner_id FROM endpoints e WHERE e.id = i.endpoint_id) AS owner_id
+    -- Of one that is disabled or deleted, what its last attempts do is no news.
+    (SELECT e.owner_id FROM endpoints e
+      WHERE e.id = i.endpoint_id AND e.disabled_at IS NULL AND e.deleted_at IS NULL) AS owner_id
   FROM input i WHERE i.event IS NOT NULL AND i.endpoint_id IN (SELECT endpoint_id FROM written)
 ), noted AS (
   INSERT INTO operational_events (id, type, owner_id, data)
   SELECT uuidv7(), t.type, t.owner_id,
     json_build_object('about', ${aboutEndpoint('t.endpoint_id')}, 'reason', t.reason, 'since', t.since)
-  FROM told t WHERE ${isSubscribed('t.owner_id', 't.type')}
+  FROM told t WHERE t.owner_id IS NOT NULL AND ${isSubscribed('t.owner_id', 't.type')}
 )
 SELECT endpoint_id AS id FROM written`
 

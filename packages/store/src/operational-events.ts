@@ -26,7 +26,8 @@ export interface AboutEndpoint {
 
 /** An endpoint was disabled, fails, or recovered. */
 interface EndpointTurn {
-  about: AboutEndpoint
+  /** Null: the endpoint's row is gone. */
+  about: AboutEndpoint | null
   reason: string
   /** As PostgreSQL writes it in JSON. */
   since: string
@@ -34,7 +35,8 @@ interface EndpointTurn {
 
 /** A delivery is dead. */
 interface ExhaustedDelivery {
-  about: AboutEndpoint
+  /** Null: the endpoint's row is gone. */
+  about: AboutEndpoint | null
   messageId: string
   eventType: string
   deliveryId: string
