@@ -6,6 +6,8 @@ export interface Fault {
   name: string
   /** Both where left out. */
   backend?: Backend
+  /** Left out where no file system can be mounted. */
+  needsSmallDisk?: true
   /**
    * Does harm and mends it again; resolves at the fault's end. Its choices and times are `random`'s, so a
    * seed repeats them.

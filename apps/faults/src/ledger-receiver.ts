@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { verify, WebhookVerificationError } from '@posthorn/signing'
 import { deliveryKey, type Received } from './verdict.ts'
 
-/** How the receiver behaves towards everybody. */
+/** How the receiver behaves. */
 export type Behaviour =
   | { kind: 'taking'; delayMs?: number }
   | { kind: 'answering'; status: number; headers?: Record<string, string>; delayMs?: number }
@@ -32,7 +32,8 @@ export interface LedgerReceiver {
   ledger: Map<string, ReceivedEntry>
   /** Endpoints are paths: `/0`, `/1`, … */
   trust(path: string, endpoint: { id: string; secret: string }): void
-  behave(behaviour: Behaviour): void
+  /** Towards everybody, or at one path instead of that. */
+  behave(behaviour: Behaviour, path?: string): void
   /**
    * Holds the next POSTs back, at most `count`; `held` resolves when so many are held, or after `boundMs`.
    * `release` lets them be taken.
@@ -50,6 +51,8 @@ export interface ReceiverEvents {
   /** @returns whether the body holds the data that was emitted under this id */
   isUnaltered(id: string, body: Buffer): boolean
   onTaken(key: string): void
+  /** A POST has come that will be taken, perhaps after a delay. */
+  onTaking?(key: string): void
 }
 
 /** A worker whose clock is an hour off signs with its own time: that is not what is looked at here. */
@@ -60,6 +63,7 @@ export async function startLedgerReceiver(events: ReceiverEvents): Promise<Ledge
   const endpoints = new Map<string, { id: string; secret: string }>()
   const sockets = new Set<Socket>()
   const takenListeners = new Set<() => void>()
+  const behaviours = new Map<string, Behaviour>()
   let behaviour: Behaviour = { kind: 'taking' }
   let holding: { left: number; until: Promise<void>; onHeld(): void } | undefined
 
@@ -91,13 +95,14 @@ export async function startLedgerReceiver(events: ReceiverEvents): Promise<Ledge
     request: IncomingMessage,
     response: ServerResponse,
   ): Promise<void> {
-    const current = behaviour
+    const current = behaviours.get(request.url ?? '') ?? behaviour
     if (holding !== undefined && holding.left > 0) {
       holding.left -= 1
       if (holding.left === 0) holding.onHeld()
       await holding.until
     }
     if (current.kind === 'taking') {
+      events.onTaking?.(deliveryKey(entry.id, entry.endpoint))
       if (current.delayMs !== undefined) await delay(current.delayMs)
       take(entry, !request.socket.destroyed)
       response.writeHead(204).end()
@@ -166,8 +171,9 @@ export async function startLedgerReceiver(events: ReceiverEvents): Promise<Ledge
     trust(path, endpoint) {
       endpoints.set(path, endpoint)
     },
-    behave(next) {
-      behaviour = next
+    behave(next, path) {
+      if (path === undefined) behaviour = next
+      else behaviours.set(path, next)
     },
     hold(count, boundMs = 3_000) {
       const held = Promise.withResolvers<void>()

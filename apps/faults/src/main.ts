@@ -7,6 +7,12 @@
 //
 // Ends non-zero when something was lost, when anything else that is promised did not hold, or when a planted
 // bug was not caught. The last lines are JSON, one a backend.
+//
+//   npx -y pnpm@12.21.0 faults --scenario hanging|noisy-owner|overload|outage|all [--backend postgres|redis]
+//     [--seed 1] [--seconds 10] [--turns 2]
+//
+// Measures one of the scenarios instead, one backend after the other, and ends non-zero when a mark is missed.
+import { tmpdir } from 'node:os'
 import { parseArgs } from 'node:util'
 import { ownRedisAvailable } from '@posthorn/testkit'
 import type { Fault } from './fault.ts'
@@ -15,7 +21,10 @@ import { planFaults } from './plan-faults.ts'
 import { type PlantedBug, plantedBugs, quickBugs } from './planted-bugs.ts'
 import { RECOVERY_MAX_MS, runFaults } from './run-faults.ts'
 import { runPlantedBug } from './run-planted-bug.ts'
+import { allScenarios } from './scenarios/all-scenarios.ts'
+import { runScenario } from './scenarios/run-scenario.ts'
 import { seededRandom } from './seeded-random.ts'
+import { mountSmallDisk } from './small-disk.ts'
 import type { Backend } from './start-field.ts'
 
 /** Every class once, and one more. */
@@ -34,22 +43,42 @@ const { values } = parseArgs({
     only: { type: 'string' },
     /** Planted bugs. */
     bugs: { type: 'string' },
+    scenario: { type: 'string' },
+    /** Of a scenario: how long a round or the disturbance lasts, and how often they take turns. */
+    seconds: { type: 'string' },
+    turns: { type: 'string' },
   },
 })
 const seed = Number(values.seed)
 const perSecond = Number(values.rate)
 const total = Number(values.faults ?? (values.quick ? QUICK_FAULTS : FULL_FAULTS))
 const backends = chooseBackends(values.backend)
-const faults = chooseByName(allFaults, values.only ?? 'all')
-const bugs = chooseByName(plantedBugs, values.bugs ?? (values.quick ? quickBugs.join(',') : 'all'))
 // What was started is ended with this process, however it ends: see testkit's end-with-parent.ts.
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1))
 
 print(`--seed ${seed} repeats this run.`)
+if (values.scenario !== undefined) process.exit((await runScenarios(values.scenario)) ? 0 : 1)
+const faults = await withoutWhatCannotBe(chooseByName(allFaults, values.only ?? 'all'))
+const bugs = chooseByName(plantedBugs, values.bugs ?? (values.quick ? quickBugs.join(',') : 'all'))
 const plan = planFaults(faults, backends, total, seededRandom(seed))
 const runs = await Promise.all([...plan].map(([backend, planned]) => runBackend(backend, planned)))
 for (const { report } of runs) print(JSON.stringify(report))
 process.exit(runs.every(({ passed }) => passed) ? 0 : 1)
+
+/** One after the other: what they measure is time. */
+async function runScenarios(names: string): Promise<boolean> {
+  const results: { line: string; passed: boolean }[] = []
+  for (const scenario of chooseByName(allScenarios, names)) {
+    for (const backend of backends) {
+      const say = (line: string) => print(`${scenario.name} ${backend} ${line}`)
+      const given = (text: string | undefined) => (text === undefined ? undefined : Number(text))
+      const options = { backend, seed, seconds: given(values.seconds), turns: given(values.turns), say }
+      results.push(await runScenario(scenario, options))
+    }
+  }
+  for (const { line } of results) print(line)
+  return results.every(({ passed }) => passed)
+}
 
 async function runBackend(backend: Backend, planned: Fault[]) {
   const say = (line: string) => print(`${backend} ${line}`)
@@ -96,6 +125,14 @@ function chooseBackends(name: string | undefined): Backend[] {
   if (ownRedisAvailable()) return ['postgres', 'redis']
   print('There is no redis-server here: the Redis backend is left out.')
   return ['postgres']
+}
+
+async function withoutWhatCannotBe(chosen: Fault[]): Promise<Fault[]> {
+  const disk = await mountSmallDisk(tmpdir())
+  await disk?.unmount()
+  if (disk !== undefined || !chosen.some(({ needsSmallDisk }) => needsSmallDisk)) return chosen
+  print('No file system can be mounted here, which takes Linux and root: full disks are left out.')
+  return chosen.filter(({ needsSmallDisk }) => !needsSmallDisk)
 }
 
 function chooseByName<T extends { name: string }>(all: readonly T[], names: string): T[] {

@@ -17,6 +17,7 @@ import { Redis } from 'ioredis'
 import pg from 'pg'
 import { driveLoad, type Load, type Subscription } from './drive-load.ts'
 import { type LedgerReceiver, startLedgerReceiver } from './ledger-receiver.ts'
+import { mountSmallDisk, type SmallDisk } from './small-disk.ts'
 import type { Recorded } from './verdict.ts'
 
 export type Backend = 'postgres' | 'redis'
@@ -27,6 +28,8 @@ type Program = readonly [script: string, ...args: string[]]
 /** One place in the platform, and the process that has it now. */
 interface Slot {
   name: string
+  /** Of the process that runs now. */
+  readonly pid: number | undefined
   /** Resolves when it is ready. */
   start(env?: Record<string, string>): Promise<void>
   /** SIGKILL; resolves when it is gone. */
@@ -38,21 +41,22 @@ interface Slot {
   linesWith(text: string): string[]
 }
 
-/** The real processes, a receiver and a load: what faults are injected into. */
-export interface Field {
+/** The real processes. */
+export interface Platform {
   backend: Backend
+  /** Of the API. */
+  url: string
+  apiKey: string
   api: Slot
   workers: [Slot, Slot]
   postgres: TestPostgres
   /** Between the platform and its database. */
   proxy: DatabaseProxy
-  receiver: LedgerReceiver
-  load: Load
-  leaseMs: number
-  attemptTimeoutMs: number
   /** On the Redis backend only. @returns what Redis answered */
   redisCommand(...command: [string, ...string[]]): Promise<unknown>
   readonly redis: TestRedis
+  /** What the platform's tables are on; undefined where there may be none. */
+  disk: SmallDisk | undefined
   /** Straight to the database, on a connection of its own. */
   query<Row extends pg.QueryResultRow>(text: string, values?: unknown[]): Promise<Row[]>
   /** Connections that the caller ends. */
@@ -61,14 +65,27 @@ export interface Field {
   close(): Promise<void>
 }
 
-export interface FieldOptions {
+/** The real processes, a receiver and a load: what faults are injected into. */
+export interface Field extends Platform {
+  receiver: LedgerReceiver
+  load: Load
+  leaseMs: number
+  attemptTimeoutMs: number
+}
+
+export interface PlatformOptions {
   backend: Backend
-  seed: number
-  perSecond: number
   /** In the place of the production's: see planted-worker.ts and planted-api.ts. */
   workerProgram?: Program
   apiProgram?: Program
   settings?: Record<string, string>
+  /** False: straight to the database, not through `proxy`, and on no small disk: where time is measured. */
+  isBreakable?: boolean
+}
+
+export interface FieldOptions extends PlatformOptions {
+  seed: number
+  perSecond: number
 }
 
 const CLI = fileURLToPath(new URL('../../cli/src/main.ts', import.meta.url))
@@ -88,14 +105,17 @@ const SETTINGS = {
   POSTHORN_RETRY_DELAYS: ['300ms', '500ms', ...Array.from({ length: 48 }, () => '1s')].join(','),
 }
 
-export async function startField(options: FieldOptions): Promise<Field> {
-  const { backend, seed } = options
+export async function startPlatform(options: PlatformOptions): Promise<Platform> {
+  const { backend, isBreakable = true } = options
   await using stack = new AsyncDisposableStack()
   // Commits are as durable as in production: the timing of faults should be too.
   const postgres = await startPostgres({
     settings: { fsync: 'on', full_page_writes: 'on', max_connections: '120' },
   })
   stack.defer(() => postgres.stop())
+  const disk = isBreakable ? await putTablesOnSmallDisk(postgres) : undefined
+  // Before PostgreSQL stops: what it holds open goes with it.
+  stack.defer(async () => await disk?.unmount())
   const proxy = await startProxy(postgres.url)
   stack.defer(() => proxy.close())
   const redis = backend === 'redis' ? await startRedis() : undefined
@@ -105,12 +125,11 @@ export async function startField(options: FieldOptions): Promise<Field> {
   const url = `http://127.0.0.1:${port}`
   const env: Record<string, string | undefined> = {
     ...withoutSettings(process.env),
-    DATABASE_URL: proxy.url,
+    DATABASE_URL: isBreakable ? proxy.url : postgres.url,
     REDIS_URL: redis?.url,
     POSTHORN_PORT: String(port),
     POSTHORN_API_KEY: API_KEY,
     POSTHORN_EGRESS_ALLOW: '127.0.0.0/8',
-    ...SETTINGS,
     ...options.settings,
   }
   const migrated = await spawnNode(CLI, ['migrate'], { env }).exited
@@ -127,17 +146,6 @@ export async function startField(options: FieldOptions): Promise<Field> {
     await Promise.all(slots.map((slot) => slot.kill()))
   })
   await Promise.all(slots.map((slot) => slot.start()))
-
-  let load: Load | undefined
-  const receiver = await startLedgerReceiver({
-    isUnaltered: (id, body) => load!.isUnaltered(id, body),
-    onTaken: (key) => load!.taken(key),
-  })
-  stack.defer(() => receiver.close())
-  const subscriptions = await register(url, receiver)
-  load = driveLoad({ url, apiKey: API_KEY, subscriptions, perSecond: options.perSecond, seed })
-  const field = load
-  stack.defer(() => field.close())
 
   const connectToDatabase = async () => {
     const client = new pg.Client({ connectionString: postgres.url, connectionTimeoutMillis: 5_000 })
@@ -156,9 +164,7 @@ export async function startField(options: FieldOptions): Promise<Field> {
 
   const owned = stack.move()
   return {
-    ...{ backend, api, workers, postgres, proxy, receiver, load },
-    leaseMs: LEASE_MS,
-    attemptTimeoutMs: ATTEMPT_TIMEOUT_MS,
+    ...{ backend, url, apiKey: API_KEY, api, workers, postgres, proxy, disk },
     get redis() {
       if (redis === undefined) throw new Error('There is no Redis on this backend.')
       return redis
@@ -176,6 +182,51 @@ export async function startField(options: FieldOptions): Promise<Field> {
     connectToDatabase,
     readDatabaseLedger: () => readDatabaseLedger(query),
     close: () => owned.disposeAsync(),
+  }
+}
+
+export async function startField(options: FieldOptions): Promise<Field> {
+  const { perSecond, seed } = options
+  await using stack = new AsyncDisposableStack()
+  const platform = await startPlatform({ ...options, settings: { ...SETTINGS, ...options.settings } })
+  stack.defer(platform.close)
+  const { url, apiKey } = platform
+
+  let load: Load | undefined
+  const receiver = await startLedgerReceiver({
+    isUnaltered: (id, body) => load!.isUnaltered(id, body),
+    onTaken: (key) => load!.taken(key),
+  })
+  stack.defer(() => receiver.close())
+  const subscriptions = await register(url, receiver)
+  load = driveLoad({ url, apiKey, subscriptions, perSecond, seed })
+  const started = load
+  stack.defer(() => started.close())
+
+  const owned = stack.move()
+  return Object.assign(platform, {
+    ...{ receiver, load },
+    leaseMs: LEASE_MS,
+    attemptTimeoutMs: ATTEMPT_TIMEOUT_MS,
+    close: () => owned.disposeAsync(),
+  })
+}
+
+/** Of the tables that are made from now on; the write-ahead log is where it was. */
+async function putTablesOnSmallDisk({ url, dataDir }: TestPostgres): Promise<SmallDisk | undefined> {
+  const disk = await mountSmallDisk(dataDir)
+  if (disk === undefined) return undefined
+  const client = new pg.Client({ connectionString: url })
+  await client.connect()
+  try {
+    await client.query(`CREATE TABLESPACE small LOCATION '${disk.dir}'`)
+    await client.query('ALTER ROLE ALL SET default_tablespace = small')
+    return disk
+  } catch (error) {
+    await disk.unmount()
+    throw error
+  } finally {
+    await client.end()
   }
 }
 
@@ -206,6 +257,9 @@ function createSlot(
   }
   return {
     name,
+    get pid() {
+      return current?.pid
+    },
     async start(more = {}) {
       const started = spawnNode(script, args, { env: { ...env, ...more } })
       current = started

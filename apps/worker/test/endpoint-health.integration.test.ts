@@ -43,6 +43,14 @@ describeEachBackend((backend) => {
     for (const { state } of await platform.deliveries()) states[state] = (states[state] ?? 0) + 1
     return states
   }
+  async function openByHand(endpointId: string): Promise<void> {
+    await platform.store.pool.query(
+      `INSERT INTO endpoint_health (endpoint_id, version, state, since, reason, failures, window_attempts,
+        window_failures, openings, probe_at, release_limit, released)
+      VALUES ($1, $1, 'open', now(), 'down', 0, 0, 0, 1, now() + interval '1 hour', 0, 0)`,
+      [endpointId],
+    )
+  }
   /** The time that it is open for is over. */
   async function makeProbeDue(): Promise<void> {
     await platform.store.pool.query(`WITH h AS (UPDATE endpoint_health SET probe_at = now() WHERE state = 'open')
@@ -116,12 +124,7 @@ describeEachBackend((backend) => {
       inFlightMax: 30,
     })
     platform.startWorker({}, PATIENT)
-    await platform.store.pool.query(
-      `INSERT INTO endpoint_health (endpoint_id, version, state, since, reason, failures, window_attempts,
-        window_failures, openings, probe_at, release_limit, released)
-      VALUES ($1, $1, 'open', now(), 'down', 0, 0, 0, 1, now() + interval '1 hour', 0, 0)`,
-      [endpoint.id],
-    )
+    await openByHand(endpoint.id)
     await emitMany(60)
     await allParked(60)
     const answers: (() => void)[] = []
@@ -142,6 +145,37 @@ describeEachBackend((backend) => {
     // It is as if nothing had been: what comes now goes out at once.
     await emitMany(3)
     await expect.poll(countStates, PATIENCE).toEqual({ delivered: 63 })
+  })
+
+  test('what is emitted once it answers again does not wait behind what waited', async () => {
+    const endpoint = await platform.addEndpoint(ownerId, receiver.url, { inFlightMax: 30 })
+    platform.startWorker({}, PATIENT)
+    await openByHand(endpoint.id)
+    await emitMany(20)
+    await allParked(20)
+    const answers: (() => void)[] = []
+    receiver.answer((request) =>
+      JSON.parse(request.body.toString()).data.n > 20
+        ? { status: 200 }
+        : { until: new Promise<void>((resolve) => answers.push(resolve)) },
+    )
+    await makeProbeDue()
+    await expect.poll(() => answers.length, PATIENCE).toBe(1)
+    answers.shift()!()
+    await expect
+      .poll(async () => {
+        await platform.emit(EVENT_TYPE, { n: 21 }, { owner: 'acme' })
+        return numbers().includes(21)
+      }, PATIENCE)
+      .toBe(true)
+    expect(
+      numbers()
+        .filter((n) => n <= 20)
+        .sort(),
+    ).toEqual([1, 2, 3])
+    receiver.answer({ status: 200 })
+    for (const answer of answers) answer()
+    await expect.poll(async () => Object.keys(await countStates()), PATIENCE).toEqual(['delivered'])
   })
 
   test('an endpoint that comes back gets everything, also what came while it was recovering', async () => {

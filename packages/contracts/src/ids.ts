@@ -59,3 +59,9 @@ export function uuidTimeMs(uuid: string): number | undefined {
   if (uuid[14] !== '7') return undefined
   return Number.parseInt(uuid.slice(0, 8) + uuid.slice(9, 13), 16)
 }
+
+/** The lowest id that a UUIDv7 of this millisecond can be: its first 48 bits are the Unix time (RFC 9562). */
+export function lowestId(timeMs: number): string {
+  const hex = Math.max(0, Math.trunc(timeMs)).toString(16).padStart(12, '0')
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-0000-0000-000000000000`
+}

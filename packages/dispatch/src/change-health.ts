@@ -134,6 +134,7 @@ async function letGoWhatHasRoom(pool: Pool, policy: HealthPolicy, steps: Step[])
     wanted.map(({ endpointId, after }) => ({
       endpointId,
       after: after.releasedThrough,
+      through: after.freshAfter,
       count: releaseRoom(after),
     })),
   )

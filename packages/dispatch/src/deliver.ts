@@ -55,9 +55,15 @@ export function healthPolicy({
   leaseMs,
   breakerPauseMs,
   disableAfterMs,
-}: Pick<DeliverSettings, 'leaseMs' | 'breakerPauseMs' | 'disableAfterMs'>): HealthPolicy {
+  endpointConcurrency,
+}: Pick<
+  DeliverSettings,
+  'leaseMs' | 'breakerPauseMs' | 'disableAfterMs' | 'endpointConcurrency'
+>): HealthPolicy {
   return {
     ...HEALTH_POLICY,
+    // With more, what is emitted while a backlog drains would wait behind it for its turn at the endpoint.
+    releaseMax: endpointConcurrency,
     openMs: breakerPauseMs,
     openMaxMs: 30 * breakerPauseMs,
     throttledMs: breakerPauseMs / 10,
@@ -90,8 +96,12 @@ const HELD_BACK = Symbol('held back')
 
 /** The longest that a claimed delivery should wait for its turn at its endpoint. */
 const PARK_AFTER_MS = 2_000
-/** A parked delivery is due again after this long. */
+/**
+ * A parked delivery is due again when its turn may have come by the pace of its endpoint, within these
+ * bounds: each time costs three writes, and 10,000 that come every 5 s took half of everybody's time.
+ */
 const PARK_DELAY_MS = 5_000
+const PARK_DELAY_MAX_MS = 60_000
 /** Claimed deliveries that wait for their turn: with their payloads, they are what memory goes to. */
 const WAITING_MAX = 1_000
 /** A job is done after this long, whatever is still in flight. */
@@ -112,10 +122,10 @@ export function createDeliver(context: DeliverContext): Deliver {
   const active = new Set<Promise<void>>()
   let closing = false
 
-  const release = coalesce<Held, void>({
-    run: async (held) => {
-      const delayMs = closing ? 0 : PARK_DELAY_MS * (0.8 + 0.4 * Math.random())
-      await outlast(() => releaseDeliveries(pool, held, delayMs), Date.now() + settings.leaseMs / 4)
+  const release = coalesce<Held & { delayMs: number }, void>({
+    run: async (waited) => {
+      const held = closing ? waited.map((one) => ({ ...one, delayMs: 0 })) : waited
+      await outlast(() => releaseDeliveries(pool, held), Date.now() + settings.leaseMs / 4)
       return held.map(() => undefined)
     },
     itemsMax: 1_000,
@@ -208,7 +218,9 @@ export function createDeliver(context: DeliverContext): Deliver {
     })
     // No attempt is used up.
     if (attempted === PARKED || attempted === HANDED_BACK) {
-      await release.add({ id: delivery.id, claim })
+      const turnInMs = attempted === PARKED ? lanes.turnInMs(delivery.endpointId, PARK_DELAY_MAX_MS) : 0
+      const delayMs = Math.max(PARK_DELAY_MS, turnInMs) * (0.8 + 0.4 * Math.random())
+      await release.add({ id: delivery.id, claim, delayMs })
       return
     }
     if (attempted === HELD_BACK) {
@@ -239,7 +251,8 @@ export function createDeliver(context: DeliverContext): Deliver {
     { startedAt, outcome }: { startedAt: Date; outcome: PostOutcome },
     leaseUntilMs: number,
   ): Promise<string | undefined> {
-    const event = healthEvent(policyOutcome(outcome, startedAt), startedAt.getTime(), policy)
+    const attempted = { deliveryId: delivery.id, startedAtMs: startedAt.getTime() }
+    const event = healthEvent(policyOutcome(outcome, startedAt), attempted, policy)
     try {
       return await outlast(() => healthLog.add(delivery.endpointId, event), leaseUntilMs)
     } catch (error) {

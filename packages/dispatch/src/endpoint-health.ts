@@ -1,18 +1,26 @@
+import { lowestId } from '@posthorn/contracts'
 import type { EndpointHealth } from '@posthorn/store'
 import type { Outcome } from './retry-policy.ts'
 
 /** What happened to an endpoint, as far as its health depends on it. */
 export type HealthEvent =
-  /** An attempt was answered with 2xx. `startedAtMs`: when the attempt began, by the database's clock. */
-  | { kind: 'success'; startedAtMs: number }
+  /** An attempt was answered with 2xx. */
+  | ({ kind: 'success' } & Attempted)
   /** An attempt was not taken, but the endpoint is there: a 4xx or 3xx is about the message or the URL. */
-  | { kind: 'refusal'; startedAtMs: number; reason: string }
+  | ({ kind: 'refusal'; reason: string } & Attempted)
   /** The endpoint is down or overloaded. `holdMs`: it is to be left alone for that long. */
-  | { kind: 'failure'; startedAtMs: number; reason: string; holdMs?: number }
+  | ({ kind: 'failure'; reason: string; holdMs?: number } & Attempted)
   /** The clock says that it is time for a probe. */
   | { kind: 'probeDue' }
   /** `count` of the deliveries that wait are let go, up to `through`; `drained`: no more of them wait. */
   | { kind: 'released'; count: number; through: string | null; drained: boolean }
+
+/** The attempt that it follows from. */
+export interface Attempted {
+  deliveryId: string
+  /** When the attempt began, by the database's clock. */
+  startedAtMs: number
+}
 
 export interface HealthPolicy {
   /** Opens after so many failures in a row, … */
@@ -28,7 +36,7 @@ export interface HealthPolicy {
   throttledMs: number
   /** Half open: without news for this long it is probed again. Longer than an attempt and a lease. */
   newsMs: number
-  /** Half open: deliveries under way at most. */
+  /** Half open: deliveries that were let go and are under way, at most. */
   releaseMax: number
   /** Disabled after nothing but failures for this long; null: never. */
   disableAfterMs: number | null
@@ -40,7 +48,6 @@ export const HEALTH_POLICY = {
   windowMs: 60_000,
   windowAttemptsMin: 20,
   windowFailureRate: 0.5,
-  releaseMax: 64,
 } as const satisfies Partial<HealthPolicy>
 
 /** What is not in the database: nothing was ever wrong, or it is long over. */
@@ -58,8 +65,11 @@ export const HEALTHY: EndpointHealth = {
   releaseLimit: 0,
   released: 0,
   releasedThrough: null,
+  freshAfter: null,
 }
 
+/** Long enough for every worker to have seen it: what a claim parks meanwhile is let go like what waited. */
+const FRESH_AFTER_MS = 1_000
 /** ±10 %, so that endpoints that failed together are not probed together. */
 const JITTER = 0.1
 
@@ -75,7 +85,8 @@ export interface HealthCircumstances {
  * The health of an endpoint after something happened to it: a circuit breaker.
  *
  * closed: everything is attempted. open: nothing is, until `probeAtMs`. half open: one delivery is, and
- * with each that succeeds more, in the order of acceptance, until none waits; then closed.
+ * with each that succeeds more, in the order of acceptance, until none waits; then closed. What is accepted
+ * once the first has succeeded does not wait behind them.
  *
  * What was under way when the state changed says nothing about the new one, and is told by its start.
  */
@@ -86,10 +97,10 @@ export function nextHealth(
 ): EndpointHealth {
   switch (event.kind) {
     case 'success':
-      return afterAnswer({ ...health, failingSinceMs: null }, event.startedAtMs, circumstances)
+      return afterAnswer({ ...health, failingSinceMs: null }, event, circumstances)
     case 'refusal': {
       const failingSinceMs = health.failingSinceMs ?? circumstances.nowMs
-      return afterAnswer({ ...health, failingSinceMs }, event.startedAtMs, circumstances)
+      return afterAnswer({ ...health, failingSinceMs }, event, circumstances)
     }
     case 'failure':
       return afterFailure(health, event, circumstances)
@@ -130,17 +141,17 @@ export function disableReason(
 }
 
 /** An outcome as the breaker sees it. */
-export function healthEvent(outcome: Outcome, startedAtMs: number, policy: HealthPolicy): HealthEvent {
+export function healthEvent(outcome: Outcome, attempted: Attempted, policy: HealthPolicy): HealthEvent {
   if (outcome.kind === 'failed') {
     const kind = NOT_THE_ENDPOINTS_STATE.has(outcome.code) ? 'refusal' : 'failure'
-    return { kind, startedAtMs, reason: `The last attempt failed: ${outcome.code}.` }
+    return { kind, ...attempted, reason: `The last attempt failed: ${outcome.code}.` }
   }
   const { status, retryAfterMs } = outcome
-  if (status >= 200 && status <= 299) return { kind: 'success', startedAtMs }
+  if (status >= 200 && status <= 299) return { kind: 'success', ...attempted }
   const reason = `The last attempt was answered with ${status}.`
-  if (status < 500 && status !== 429) return { kind: 'refusal', startedAtMs, reason }
+  if (status < 500 && status !== 429) return { kind: 'refusal', ...attempted, reason }
   const holdMs = retryAfterMs ?? (ASKS_TO_WAIT.has(status) ? policy.throttledMs : undefined)
-  return { kind: 'failure', startedAtMs, reason, ...(holdMs !== undefined && { holdMs }) }
+  return { kind: 'failure', ...attempted, reason, ...(holdMs !== undefined && { holdMs }) }
 }
 
 /** It has too much to do, or what stands before it cannot reach it. */
@@ -152,7 +163,7 @@ const NOT_THE_ENDPOINTS_STATE = new Set(['address_refused', 'invalid_request'])
 /** The endpoint is there, whether it took the message or not. */
 function afterAnswer(
   health: EndpointHealth,
-  startedAtMs: number,
+  { deliveryId, startedAtMs }: Attempted,
   { nowMs, policy }: HealthCircumstances,
 ): EndpointHealth {
   const answered = { ...health, failures: 0 }
@@ -165,17 +176,20 @@ function afterAnswer(
       if (startedAtMs < (health.sinceMs ?? 0)) return answered
       return {
         ...counted(answered, 0, nowMs, policy),
-        // Each success makes room for one more beside the one that it frees: 1, 2, 4, 8, …
-        releaseLimit: Math.min(health.releaseLimit + 1, policy.releaseMax),
-        released: Math.max(0, health.released - 1),
         probeAtMs: nowMs + policy.newsMs,
+        ...(!isFresh(health, deliveryId) && {
+          // Each success makes room for one more beside the one that it frees: 1, 2, 4, 8, …
+          releaseLimit: Math.min(health.releaseLimit + 1, policy.releaseMax),
+          released: Math.max(0, health.released - 1),
+          freshAfter: health.freshAfter ?? lowestId(nowMs + FRESH_AFTER_MS),
+        }),
       }
   }
 }
 
 function afterFailure(
   health: EndpointHealth,
-  { startedAtMs, reason, holdMs }: HealthEvent & { kind: 'failure' },
+  { deliveryId, startedAtMs, reason, holdMs }: HealthEvent & { kind: 'failure' },
   circumstances: HealthCircumstances,
 ): EndpointHealth {
   const { nowMs, policy } = circumstances
@@ -193,7 +207,8 @@ function afterFailure(
     return failed
   }
   const now = counted(failed, 1, nowMs, policy)
-  const isProbe = health.state === 'half_open' && health.releaseLimit <= 1
+  const fresh = isFresh(health, deliveryId)
+  const isProbe = health.state === 'half_open' && health.releaseLimit <= 1 && !fresh
   if (isProbe || isTooMuch(now, policy)) return opened(now, reason, holdMs ?? 0, true, circumstances)
   // It asks to be left alone for a time of its own choice, which says nothing about how ill it is.
   if (holdMs !== undefined) {
@@ -203,9 +218,14 @@ function afterFailure(
   return {
     ...now,
     releaseLimit: Math.max(1, Math.floor(health.releaseLimit / 2)),
-    released: Math.max(0, health.released - 1),
+    released: Math.max(0, health.released - (fresh ? 0 : 1)),
     probeAtMs: nowMs + policy.newsMs,
   }
+}
+
+/** It was not let go, since it never waited. */
+function isFresh({ freshAfter }: EndpointHealth, deliveryId: string): boolean {
+  return freshAfter !== null && deliveryId > freshAfter
 }
 
 /** Counts an attempt. A window begins with a failure, so that a healthy endpoint has nothing to count. */
@@ -263,10 +283,9 @@ function probing(health: EndpointHealth, { nowMs, policy }: HealthCircumstances)
     ...NOTHING_COUNTED,
     state: 'half_open',
     sinceMs: nowMs,
+    ...NOTHING_RELEASED,
     probeAtMs: nowMs + policy.newsMs,
     releaseLimit: 1,
-    released: 0,
-    releasedThrough: null,
   }
 }
 
@@ -275,7 +294,7 @@ function afterRelease(
   { count, through, drained }: HealthEvent & { kind: 'released' },
   { nowMs }: HealthCircumstances,
 ): EndpointHealth {
-  if (drained && health.releaseLimit > 1) {
+  if (drained && health.freshAfter !== null) {
     return { ...HEALTHY, sinceMs: nowMs, failingSinceMs: health.failingSinceMs }
   }
   // There is nothing to probe with: open, and probed as soon as there is.
@@ -288,4 +307,4 @@ function afterRelease(
 }
 
 const NOTHING_COUNTED = { failures: 0, windowSinceMs: null, windowAttempts: 0, windowFailures: 0 }
-const NOTHING_RELEASED = { releaseLimit: 0, released: 0, releasedThrough: null }
+const NOTHING_RELEASED = { releaseLimit: 0, released: 0, releasedThrough: null, freshAfter: null }

@@ -7,6 +7,11 @@ export interface Lanes {
    * that would take too long: see `createLanes`.
    */
   run<T>(lane: string, limit: number, task: () => Promise<T>): Promise<T | typeof PARKED>
+  /**
+   * When a task that was just parked would have its turn by its lane's pace, at most `maxMs` from now. Who
+   * asks next is behind it: not all of them have to come again at once.
+   */
+  turnInMs(lane: string, maxMs: number): number
   /** Resolves when fewer than `waitingMax` tasks wait: the time to bring more. */
   room(): Promise<void>
   /** To be called when what came of `room` is in its lanes, be it nothing: lets the next one in. */
@@ -40,6 +45,8 @@ interface Lane {
   movedAtMs: number
   /** Moving average of how long its tasks take. */
   durationMs: number
+  /** When the last of those that were parked would have its turn: see `turnInMs`. */
+  lastTurnAtMs: number
 }
 
 /** Weight of the newest duration: a lane that turns slow or fast is known as such within a few tasks. */
@@ -68,7 +75,7 @@ export function createLanes(options: LanesOptions): Lanes {
     if (closed) return Promise.resolve(PARKED)
     let lane = lanes.get(name)
     if (lane === undefined) {
-      lane = { limit, inFlight: 0, waiting: [], movedAtMs: nowMs(), durationMs: 0 }
+      lane = { limit, inFlight: 0, waiting: [], movedAtMs: nowMs(), durationMs: 0, lastTurnAtMs: 0 }
       lanes.set(name, lane)
     }
     lane.limit = limit
@@ -125,8 +132,23 @@ export function createLanes(options: LanesOptions): Lanes {
   /** Would who comes now wait too long? While nothing ends, the wait so far is the best guess of a duration. */
   function isTooSlow(lane: Lane): boolean {
     if (lane.inFlight < lane.limit) return false
-    const durationMs = Math.max(lane.durationMs, nowMs() - lane.movedAtMs)
-    return isStuck(lane) || (lane.waiting.length / lane.limit) * durationMs >= parkAfterMs
+    return isStuck(lane) || waitMs(lane) >= parkAfterMs
+  }
+
+  function waitMs(lane: Lane): number {
+    return (lane.waiting.length / lane.limit) * expectedDurationMs(lane)
+  }
+
+  function expectedDurationMs(lane: Lane): number {
+    return Math.max(lane.durationMs, nowMs() - lane.movedAtMs)
+  }
+
+  function turnInMs(name: string, maxMs: number): number {
+    const lane = lanes.get(name)
+    if (lane === undefined) return 0
+    const earliestMs = Math.max(lane.lastTurnAtMs, nowMs() + waitMs(lane))
+    lane.lastTurnAtMs = Math.min(earliestMs + expectedDurationMs(lane) / lane.limit, nowMs() + maxMs)
+    return lane.lastTurnAtMs - nowMs()
   }
 
   function parkStuck(): void {
@@ -171,6 +193,7 @@ export function createLanes(options: LanesOptions): Lanes {
 
   return {
     run,
+    turnInMs,
     room,
     brought: tellOfRoom,
     close,

@@ -1,6 +1,6 @@
-import { encodeId, newUuid } from '@posthorn/contracts'
+import { encodeId, lowestId, newUuid } from '@posthorn/contracts'
 import { createLogger } from '@posthorn/runtime'
-import { createStore, findMessage, listDeliveries, lowestId } from '@posthorn/store'
+import { createStore, findMessage, listDeliveries } from '@posthorn/store'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import {
   type Accept,

@@ -159,7 +159,7 @@ describe('under a claim that was lost', () => {
   test('a delivery is neither handed back nor ended', async () => {
     const lost = await claimAndExpire()
     const held = await claim()
-    await releaseDeliveries(path.store.pool, [{ id, claim: lost }], 0)
+    await releaseDeliveries(path.store.pool, [{ id, claim: lost, delayMs: 0 }])
     await endDeliveries(path.store.pool, [{ id, claim: lost }], 'cancelled')
     expect(await claim()).toBeUndefined()
     expect(await record(held!, { state: 'delivered' })).toEqual(new Set([id]))
@@ -173,7 +173,7 @@ test('a result that is written under an expired lease counts while nobody else t
 })
 
 test('a delivery that is handed back may be claimed at once, with no attempt used up', async () => {
-  await releaseDeliveries(path.store.pool, [{ id, claim: (await claim())! }], 0)
+  await releaseDeliveries(path.store.pool, [{ id, claim: (await claim())!, delayMs: 0 }])
   expect(await delivery()).toMatchObject({ state: 'pending', attempts: 0 })
   await expect.poll(() => claim()).toBeDefined()
 })
@@ -206,6 +206,17 @@ describe('of an endpoint that is not closed', () => {
     })
     expect(await claim()).toBeUndefined()
     await save({ state: 'half_open', releaseLimit: 1, releasedThrough: id }, before)
+    expect(await claim()).toBeDefined()
+  })
+
+  test('a delivery is given without that when it was accepted after the endpoint answered again', async () => {
+    const freshAfter = 'ffffffff-ffff-7fff-bfff-ffffffffffff'
+    const before = await save({ state: 'half_open', releaseLimit: 1, freshAfter })
+    expect(await claim()).toBeUndefined()
+    await save(
+      { state: 'half_open', releaseLimit: 1, freshAfter: '00000000-0000-7000-8000-000000000000' },
+      before,
+    )
     expect(await claim()).toBeDefined()
   })
 

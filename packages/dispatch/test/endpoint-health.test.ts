@@ -1,3 +1,4 @@
+import { lowestId } from '@posthorn/contracts'
 import type { EndpointHealth } from '@posthorn/store'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
@@ -19,17 +20,31 @@ const policy: HealthPolicy = {
   openMaxMs: 900_000,
   throttledMs: 30_000,
   newsMs: 70_000,
+  releaseMax: 64,
   disableAfterMs: 5 * DAY_MS,
 }
 const START = Date.parse('2026-11-22T12:00:00Z')
 /** In the middle of [0, 1): no jitter. */
 const UNMOVED = 0.5
 
-const success = (startedAtMs = START): HealthEvent => ({ kind: 'success', startedAtMs })
-const refusal = (startedAtMs = START): HealthEvent => ({ kind: 'refusal', startedAtMs, reason: 'refused' })
-const failure = (startedAtMs = START): HealthEvent => ({ kind: 'failure', startedAtMs, reason: 'failed' })
+/** Accepted before anything happened. */
+const deliveryId = lowestId(START - 1)
+const success = (startedAtMs = START): HealthEvent => ({ kind: 'success', deliveryId, startedAtMs })
+const refusal = (startedAtMs = START): HealthEvent => ({
+  kind: 'refusal',
+  deliveryId,
+  startedAtMs,
+  reason: 'refused',
+})
+const failure = (startedAtMs = START): HealthEvent => ({
+  kind: 'failure',
+  deliveryId,
+  startedAtMs,
+  reason: 'failed',
+})
 const held = (holdMs: number, startedAtMs = START): HealthEvent => ({
   kind: 'failure',
+  deliveryId,
   startedAtMs,
   reason: 'throttled',
   holdMs,
@@ -159,6 +174,41 @@ describe('a half open endpoint', () => {
     expect(rounds).toEqual([2, 4, 8, 16, 32, 64, 64, 64])
   })
 
+  describe('once its probe was answered', () => {
+    const answering = after(probed, PROBED, success(PROBED), released(2))
+    const fresh = { deliveryId: lowestId(PROBED + 60_000), startedAtMs: PROBED + 60_000 }
+
+    test('what is accepted from then on does not wait behind what waited', () => {
+      expect(probed.freshAfter).toBeNull()
+      expect(answering.freshAfter).toBe(lowestId(PROBED + 1_000))
+      expect(after(answering, PROBED + 9, success(PROBED + 9)).freshAfter).toBe(answering.freshAfter)
+    })
+
+    test('such a delivery makes no room, since it took none', () => {
+      const events = Array<HealthEvent>(20).fill({ kind: 'success', ...fresh })
+      expect(after(answering, PROBED + 60_000, ...events)).toMatchObject({
+        releaseLimit: answering.releaseLimit,
+        released: 2,
+      })
+    })
+
+    test('such a delivery that fails slows down what waits, and is no probe', () => {
+      const wide = after(answering, PROBED, ...Array<HealthEvent>(6).fill(success(PROBED)), released(8))
+      const failed: HealthEvent = { kind: 'failure', ...fresh, reason: 'failed' }
+      expect(after(wide, PROBED + 60_000, failed)).toMatchObject({
+        state: 'half_open',
+        releaseLimit: Math.floor(wide.releaseLimit / 2),
+        released: wide.released,
+      })
+      const narrow = { ...answering, releaseLimit: 1 }
+      expect(after(narrow, PROBED + 60_000, failed).state).toBe('half_open')
+      expect(after(narrow, PROBED + 60_000, ...Array<HealthEvent>(5).fill(failed))).toMatchObject({
+        state: 'open',
+        freshAfter: null,
+      })
+    })
+  })
+
   test('takes a refusal for an answer: the endpoint is there', () => {
     expect(after(probed, PROBED, refusal(PROBED))).toMatchObject({ state: 'half_open', releaseLimit: 2 })
   })
@@ -217,24 +267,28 @@ describe('disabling', () => {
 })
 
 describe('whatever happens, in any order', () => {
+  const anyDelivery = fc.integer({ min: START - 1_000, max: START + 1e7 }).map(lowestId)
   const anyEvent: fc.Arbitrary<HealthEvent> = fc.oneof(
     fc.record({
       kind: fc.constant('success' as const),
+      deliveryId: anyDelivery,
       startedAtMs: fc.integer({ min: START, max: START + 1e6 }),
     }),
     fc.record({
-      kind: fc.constantFrom('refusal' as const),
+      kind: fc.constant('refusal' as const),
+      deliveryId: anyDelivery,
       startedAtMs: fc.integer({ min: START, max: START + 1e6 }),
       reason: fc.constant('refused'),
     }),
     fc.record(
       {
         kind: fc.constant('failure' as const),
+        deliveryId: anyDelivery,
         startedAtMs: fc.integer({ min: START, max: START + 1e6 }),
         reason: fc.constant('failed'),
         holdMs: fc.integer({ min: 1, max: DAY_MS }),
       },
-      { requiredKeys: ['kind', 'startedAtMs', 'reason'] },
+      { requiredKeys: ['kind', 'deliveryId', 'startedAtMs', 'reason'] },
     ),
     fc.constant<HealthEvent>({ kind: 'probeDue' }),
   )
@@ -270,6 +324,7 @@ describe('whatever happens, in any order', () => {
                 probeAtMs: null,
                 released: 0,
                 releasedThrough: null,
+                freshAfter: null,
                 openings: 0,
               })
             } else {

@@ -272,3 +272,17 @@ test('close parks all that wait and all that come, and lets what runs end', asyn
   expect(await first).toBe('a')
   expect(lanes.inFlight).toBe(0)
 })
+
+test('who is parked comes again one after the other, at the pace of the lane and within a bound', async () => {
+  const { lanes, run, running } = observeLanes(100)
+  const hanging = Array.from({ length: 10 }, () => run('hanging', 10))
+  await vi.advanceTimersByTimeAsync(2 * PARK_AFTER_MS)
+  expect(await run('hanging', 10)).toBe(PARKED)
+  // Nothing ended for two seconds, in ten places: a turn every 200 ms, or later.
+  const turns = Array.from({ length: 400 }, () => lanes.turnInMs('hanging', 60_000))
+  expect(turns.slice(0, 3)).toEqual([200, 400, 600])
+  expect(turns.at(-1)).toBe(60_000)
+  expect(lanes.turnInMs('another', 60_000)).toBe(0)
+  while (running.length > 0) running[0]!.end()
+  await Promise.all(hanging)
+})

@@ -15,7 +15,10 @@ describe('each outcome: what is recorded, what becomes of the delivery, what is 
   const startedAt = new Date('2026-11-22T12:00:00Z')
   /** Where it is asked to wait and not told how long. */
   const HOLD_MS = 30_000
-  const health = healthPolicy({ leaseMs: 60_000, breakerPauseMs: 10 * HOLD_MS, disableAfterMs: null })
+  const health = healthPolicy({
+    ...{ leaseMs: 60_000, breakerPauseMs: 10 * HOLD_MS, disableAfterMs: null },
+    endpointConcurrency: 10,
+  })
   const timings = { totalMs: 10 }
   const answer = (status: number, retryAfter?: string): PostOutcome & { kind: 'answered' } => ({
     kind: 'answered',
@@ -157,7 +160,11 @@ describe('each outcome: what is recorded, what becomes of the delivery, what is 
           : { state: next === 'delivered' ? 'delivered' : 'dead' },
     })
     expect(disable).toEqual(next === 'dead and disabled' ? expect.stringContaining('410') : undefined)
-    const event = healthEvent(policyOutcome(outcome, startedAt), startedAt.getTime(), health)
+    const event = healthEvent(
+      policyOutcome(outcome, startedAt),
+      { deliveryId: 'd', startedAtMs: startedAt.getTime() },
+      health,
+    )
     expect(event.kind).toBe(counts)
     expect('holdMs' in event ? event.holdMs : undefined).toBe(holdMs)
   })

@@ -39,7 +39,8 @@ WITH touched AS (
       CASE WHEN h.endpoint_id IS NULL THEN d.wake_at ELSE greatest(now(), h.probe_at) + ${PARKED_FOR} END
     FROM (SELECT) AS one LEFT JOIN endpoint_health h ON h.endpoint_id = d.endpoint_id AND (
       h.state = 'open' OR h.state = 'half_open' AND
-      (d.id = h.released_through OR h.release_limit > 1 AND d.id < h.released_through) IS NOT TRUE))
+      (d.id = h.released_through OR h.release_limit > 1 AND d.id < h.released_through OR d.id > h.fresh_after)
+        IS NOT TRUE))
   WHERE d.id = ANY ($1::uuid[]) AND d.due_at <= now()
     AND (d.lease_until IS NULL OR d.lease_until <= now() OR d.claim = $2)
   RETURNING d.id, d.message_id, d.endpoint_id, d.attempts, d.attempts_before_replay, d.claim
@@ -80,21 +81,28 @@ export interface Held {
   claim: string
 }
 
-// Input: $1 delivery ids and $2 their claims, $3 milliseconds until they are due again
+// Input: $1 delivery ids, $2 their claims, $3 milliseconds until each is due again
 const RELEASE = `
 UPDATE deliveries_pending d
 SET claim = NULL, lease_until = NULL,
-  due_at = date_trunc('milliseconds', now()) + $3::int * interval '1 millisecond',
-  wake_at = now() + $3::int * interval '1 millisecond'
-FROM unnest($1::uuid[], $2::uuid[]) AS held (id, claim)
+  due_at = date_trunc('milliseconds', now()) + held.delay_ms * interval '1 millisecond',
+  wake_at = now() + held.delay_ms * interval '1 millisecond'
+FROM unnest($1::uuid[], $2::uuid[], $3::int[]) AS held (id, claim, delay_ms)
 WHERE d.id = held.id AND d.claim = held.claim`
 
-/** Gives claimed deliveries back without using up an attempt; they are due again after `delayMs`. */
-export async function releaseDeliveries(pool: Pool, held: readonly Held[], delayMs: number): Promise<void> {
+/** Gives claimed deliveries back without using up an attempt; each is due again after its `delayMs`. */
+export async function releaseDeliveries(
+  pool: Pool,
+  held: readonly (Held & { delayMs: number })[],
+): Promise<void> {
   await pool.query({
     name: 'release-deliveries',
     text: RELEASE,
-    values: [held.map(({ id }) => id), held.map(({ claim }) => claim), Math.round(delayMs)],
+    values: [
+      held.map(({ id }) => id),
+      held.map(({ claim }) => claim),
+      held.map(({ delayMs }) => Math.round(delayMs)),
+    ],
   })
 }
 

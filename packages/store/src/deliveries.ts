@@ -1,4 +1,4 @@
-import { lowestId } from './partitions.ts'
+import { lowestId } from '@posthorn/contracts'
 import type { Pool } from './pool.ts'
 
 export type DeliveryState = 'pending' | 'delivered' | 'dead' | 'cancelled' | 'skipped'

@@ -24,8 +24,10 @@ export interface EndpointHealth {
   /** Half open: how many of its deliveries may be under way, and how many are. */
   releaseLimit: number
   released: number
-  /** Half open: UUID of the last delivery that may be attempted. */
+  /** Half open: UUID of the last delivery of those that waited that may be attempted. */
   releasedThrough: string | null
+  /** Half open, and answering: what was accepted after this UUID does not wait behind what waited. */
+  freshAfter: string | null
 }
 
 export interface LoadedHealth {
@@ -40,7 +42,8 @@ const MS = (column: string) => `(extract(epoch FROM ${column}) * 1000)::float8`
 const COLUMNS = `h.state, ${MS('h.since')} AS "sinceMs", h.reason, ${MS('h.failing_since')} AS "failingSinceMs",
   h.failures, ${MS('h.window_since')} AS "windowSinceMs", h.window_attempts AS "windowAttempts",
   h.window_failures AS "windowFailures", h.openings, ${MS('h.probe_at')} AS "probeAtMs",
-  h.release_limit AS "releaseLimit", h.released, h.released_through AS "releasedThrough"`
+  h.release_limit AS "releaseLimit", h.released, h.released_through AS "releasedThrough",
+  h.fresh_after AS "freshAfter"`
 
 /** One row for each of the endpoints. */
 export async function loadEndpointHealth(
@@ -85,7 +88,8 @@ WITH input AS MATERIALIZED (
   FROM json_to_recordset($1::json) AS i ("endpointId" uuid, expected uuid, version uuid, health json, event json)
   LEFT JOIN LATERAL json_to_record(i.health) AS h (state endpoint_health_state, "sinceMs" float8, reason text,
     "failingSinceMs" float8, failures int, "windowSinceMs" float8, "windowAttempts" int, "windowFailures" int,
-    openings int, "probeAtMs" float8, "releaseLimit" int, released int, "releasedThrough" uuid) ON true
+    openings int, "probeAtMs" float8, "releaseLimit" int, released int, "releasedThrough" uuid,
+    "freshAfter" uuid) ON true
 ), deleted AS (
   DELETE FROM endpoint_health h USING input i
   WHERE h.endpoint_id = i.endpoint_id AND h.version = i.expected AND i.healthy
@@ -95,16 +99,19 @@ WITH input AS MATERIALIZED (
     reason = i.reason, failing_since = to_timestamp(i."failingSinceMs" / 1000), failures = i.failures,
     window_since = to_timestamp(i."windowSinceMs" / 1000), window_attempts = i."windowAttempts",
     window_failures = i."windowFailures", openings = i.openings, probe_at = to_timestamp(i."probeAtMs" / 1000),
-    release_limit = i."releaseLimit", released = i.released, released_through = i."releasedThrough"
+    release_limit = i."releaseLimit", released = i.released, released_through = i."releasedThrough",
+    fresh_after = i."freshAfter"
   FROM input i
   WHERE h.endpoint_id = i.endpoint_id AND h.version = i.expected AND NOT i.healthy
   RETURNING h.endpoint_id
 ), inserted AS (
   INSERT INTO endpoint_health (endpoint_id, version, state, since, reason, failing_since, failures, window_since,
-    window_attempts, window_failures, openings, probe_at, release_limit, released, released_through)
+    window_attempts, window_failures, openings, probe_at, release_limit, released, released_through,
+    fresh_after)
   SELECT endpoint_id, version, state, to_timestamp("sinceMs" / 1000), reason,
     to_timestamp("failingSinceMs" / 1000), failures, to_timestamp("windowSinceMs" / 1000), "windowAttempts",
-    "windowFailures", openings, to_timestamp("probeAtMs" / 1000), "releaseLimit", released, "releasedThrough"
+    "windowFailures", openings, to_timestamp("probeAtMs" / 1000), "releaseLimit", released, "releasedThrough",
+    "freshAfter"
   FROM input WHERE expected IS NULL AND NOT healthy
   ON CONFLICT (endpoint_id) DO NOTHING
   RETURNING endpoint_id
@@ -135,24 +142,26 @@ export async function saveEndpointHealth(pool: Pool, changes: readonly HealthCha
   return new Set(rows.map(({ id }) => id))
 }
 
-// Input:   arrays of $1 endpoints, $2 deliveries that were let go before, $3 how many more at most
+// Input:   arrays of $1 endpoints, $2 deliveries that were let go before, $3 up to which (null: any), $4 how
+//          many more at most
 // Output:  deliveries that are due and that nobody holds, by endpoint in the order of acceptance
 const WAITING = `
 SELECT w.endpoint_id AS "endpointId", d.id
-FROM unnest($1::uuid[], $2::uuid[], $3::int[]) AS w (endpoint_id, after, count)
+FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::int[]) AS w (endpoint_id, after, through, count)
 CROSS JOIN LATERAL (
   SELECT id FROM deliveries_pending p
-  WHERE p.endpoint_id = w.endpoint_id AND p.id > w.after AND p.due_at <= now()
+  WHERE p.endpoint_id = w.endpoint_id AND p.id > w.after AND (w.through IS NULL OR p.id <= w.through)
+    AND p.due_at <= now()
     AND (p.lease_until IS NULL OR p.lease_until <= now())
   ORDER BY id LIMIT w.count
 ) d`
 
 const NIL_UUID = '00000000-0000-0000-0000-000000000000'
 
-/** The next deliveries to let go: see `EndpointHealth.releasedThrough`. */
+/** The next deliveries to let go: see `EndpointHealth.releasedThrough` and `freshAfter`. */
 export async function listWaiting(
   pool: Pool,
-  wanted: readonly { endpointId: string; after: string | null; count: number }[],
+  wanted: readonly { endpointId: string; after: string | null; through: string | null; count: number }[],
 ): Promise<{ endpointId: string; id: string }[]> {
   const { rows } = await pool.query<{ endpointId: string; id: string }>({
     name: 'list-waiting',
@@ -160,6 +169,7 @@ export async function listWaiting(
     values: [
       wanted.map(({ endpointId }) => endpointId),
       wanted.map(({ after }) => after ?? NIL_UUID),
+      wanted.map(({ through }) => through),
       wanted.map(({ count }) => count),
     ],
   })

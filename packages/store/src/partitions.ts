@@ -1,3 +1,4 @@
+import { lowestId } from '@posthorn/contracts'
 import type { ClientBase } from 'pg'
 
 const DAY_MS = 86_400_000
@@ -51,10 +52,4 @@ export async function ensurePartitions(client: ClientBase, now = new Date()): Pr
     await client.query('ROLLBACK')
     throw error
   }
-}
-
-/** The lowest id that a UUIDv7 of this millisecond can be: its first 48 bits are the Unix time (RFC 9562). */
-export function lowestId(timeMs: number): string {
-  const hex = Math.max(0, Math.trunc(timeMs)).toString(16).padStart(12, '0')
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-0000-0000-000000000000`
 }

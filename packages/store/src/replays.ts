@@ -1,5 +1,5 @@
+import { lowestId } from '@posthorn/contracts'
 import type { PoolClient } from 'pg'
-import { lowestId } from './partitions.ts'
 import type { Pool } from './pool.ts'
 
 /** Which of an endpoint's deliveries; `missing`: messages that it never got. */

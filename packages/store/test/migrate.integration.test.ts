@@ -2,9 +2,10 @@ import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
+import { lowestId } from '@posthorn/contracts'
 import { createDatabase, spawnNode, type TestDatabase } from '@posthorn/testkit'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { createPool, ensurePartitions, lowestId, migrate, type Pool } from '../src/index.ts'
+import { createPool, ensurePartitions, migrate, type Pool } from '../src/index.ts'
 
 let database: TestDatabase
 let pool: Pool

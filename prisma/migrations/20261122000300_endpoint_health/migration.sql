@@ -18,6 +18,7 @@ CREATE TABLE "endpoint_health" (
   "release_limit" INTEGER NOT NULL,
   "released" INTEGER NOT NULL,
   "released_through" UUID,
+  "fresh_after" UUID,
   CONSTRAINT "endpoint_health_pkey" PRIMARY KEY ("endpoint_id"),
   CONSTRAINT "endpoint_health_endpoint_id_fkey" FOREIGN KEY ("endpoint_id") REFERENCES "endpoints" ("id") ON DELETE CASCADE ON UPDATE NO ACTION,
   -- Whatever holds deliveries back has a time at which it is looked at again.

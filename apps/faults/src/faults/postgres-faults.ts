@@ -39,6 +39,16 @@ export const postgresFaults: Fault[] = [
     },
   },
   {
+    // For tables and indexes. Whoever needs another page of one is refused.
+    name: 'postgres-disk-full',
+    needsSmallDisk: true,
+    async inject({ disk }, random) {
+      await disk!.fill()
+      await delay(random.between(500, 3_000))
+      await disk!.clear()
+    },
+  },
+  {
     // Ended by the server, as an administrator or a failover does it; or by the network, for a while.
     name: 'postgres-cut',
     async inject({ proxy, query }, random) {
