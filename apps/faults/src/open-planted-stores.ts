@@ -25,16 +25,23 @@ export async function openPlantedStores(bug: PlantedBug, name: string): Promise<
   const shutdown = onShutdown({ logger, boundMs: 30_000 })
   const databaseUrl = settings.databaseUrl!
   const store = createStore(databaseUrl, { max: 20, applicationName: name })
+  rewriteStatements(store.pool, bug.statements ?? {})
   shutdown.defer('database', () => store.close())
   await waitForDatabase(store.pool, { timeoutMs: 60_000, onWait: () => {} })
-  rewriteStatements(store.pool, bug.statements ?? {})
   const backend = createQueueBackend(
     settings.redisUrl === undefined
       ? { kind: 'postgres', url: databaseUrl }
       : { kind: 'redis', url: settings.redisUrl },
     logger,
   )
-  return { store, backend, settings, logger, shutdown }
+  return { store, backend: withWorkerOptions(backend, bug.workerOptions ?? {}), settings, logger, shutdown }
+}
+
+function withWorkerOptions(backend: QueueBackend, more: Record<string, number>): QueueBackend {
+  return {
+    ...backend,
+    createWorker: (name, process, options) => backend.createWorker(name, process, { ...options, ...more }),
+  }
 }
 
 interface NamedStatement {
@@ -42,12 +49,16 @@ interface NamedStatement {
   text: string
 }
 
+/** Of every connection, so that those in a transaction are among them. */
 function rewriteStatements(pool: Pool, rewrites: Record<string, (text: string) => string>): void {
-  const query = pool.query.bind(pool) as (...args: unknown[]) => unknown
-  pool.query = ((statement: string | NamedStatement, ...rest: unknown[]) => {
-    // A statement with something more is named after it, with a colon: record-attempts:exhausted.
-    const rewrite = typeof statement === 'object' ? rewrites[statement.name?.split(':')[0] ?? ''] : undefined
-    if (rewrite === undefined || typeof statement === 'string') return query(statement, ...rest)
-    return query({ ...statement, text: rewrite(statement.text) }, ...rest)
-  }) as Pool['query']
+  pool.on('connect', (client) => {
+    const query = client.query.bind(client) as (...args: unknown[]) => unknown
+    client.query = ((statement: string | NamedStatement, ...rest: unknown[]) => {
+      // A statement with something more is named after it, with a colon: record-attempts:exhausted.
+      const rewrite =
+        typeof statement === 'object' ? rewrites[statement.name?.split(':')[0] ?? ''] : undefined
+      if (rewrite === undefined || typeof statement === 'string') return query(statement, ...rest)
+      return query({ ...statement, text: rewrite(statement.text) }, ...rest)
+    }) as typeof client.query
+  })
 }

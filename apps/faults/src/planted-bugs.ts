@@ -13,6 +13,8 @@ export interface PlantedBug {
   statements?: Record<string, (text: string) => string>
   /** The API's acceptance, as it would be with the bug. */
   decorateAccept?(accept: Accept): Accept
+  /** BullMQ's, over those of production. */
+  workerOptions?: Record<string, number>
   /** Whose programs have it. */
   process: 'worker' | 'api'
   settings?: Record<string, string>
@@ -72,8 +74,18 @@ export const plantedBugs: readonly PlantedBug[] = [
   {
     name: 'no-sweep',
     process: 'worker',
-    statements: { 'take-due': (text) => replace(text, 'LIMIT $1', 'LIMIT 0 * $1::int') },
+    statements: { 'take-due': nothingDue },
     expose: faults('worker-killed-in-post', 'worker-killed-in-post'),
+    caughtBy: ['lost'],
+  },
+  {
+    name: 'stalled-zero',
+    process: 'worker',
+    // A job whose worker died is given up. The other options are those of production, made shorter than
+    // this run and longer than its leases.
+    statements: { 'take-due': nothingDue },
+    workerOptions: { maxStalledCount: 0, lockDuration: 10_000, stalledInterval: 1_000 },
+    expose: faults('worker-killed-in-post'),
     caughtBy: ['lost'],
   },
   {
@@ -191,6 +203,46 @@ export const plantedBugs: readonly PlantedBug[] = [
     caughtBy: ['lost'],
   },
   {
+    name: 'breaker-burns-attempts',
+    process: 'worker',
+    // What is parked counts as attempted.
+    statements: {
+      'claim-deliveries': (text) =>
+        replace(
+          replace(text, 'due_at, wake_at) = (', 'due_at, wake_at, attempts) = ('),
+          'FROM (SELECT) AS one',
+          ', d.attempts + (h.endpoint_id IS NOT NULL)::int FROM (SELECT) AS one',
+        ),
+      'park-deliveries': (text) =>
+        replace(text, 'SET claim = NULL', 'SET attempts = attempts + 1, claim = NULL'),
+    },
+    async expose({ receiver }) {
+      receiver.behave({ kind: 'answering', status: 500 })
+      await delay(2_000)
+      receiver.behave({ kind: 'taking' })
+    },
+    caughtBy: ['attempts-disagree'],
+  },
+  {
+    name: 'replay-doubles',
+    process: 'worker',
+    // What is replayed becomes a new delivery and stays what it was, so that whoever asks again gets it again.
+    statements: {
+      'release-ended': (text) =>
+        replace(
+          replace(
+            text,
+            'DELETE FROM deliveries_ended d USING found f WHERE d.id = f.id RETURNING d.*',
+            'SELECT d.* FROM deliveries_ended d JOIN found f ON f.id = d.id',
+          ),
+          "SELECT id, 'pending', message_id, endpoint_id, owner_id, event_type, attempts, attempts",
+          "SELECT uuidv7(), 'pending', message_id, endpoint_id, owner_id, event_type, 0, 0",
+        ),
+    },
+    expose: faults('endpoint-disabled'),
+    caughtBy: ['doubled'],
+  },
+  {
     name: 'payload-serialised-again',
     process: 'worker',
     statements: {
@@ -235,6 +287,11 @@ function replace(text: string, part: string | RegExp, by: string): string {
   const found = typeof part === 'string' ? text.includes(part) : part.test(text)
   if (!found) throw new Error(`${MISFIT}: there is no ${part}`)
   return typeof part === 'string' ? text.replaceAll(part, by) : text.replace(part, by)
+}
+
+/** Of `take-due`: the sweep finds nothing. */
+function nothingDue(text: string): string {
+  return replace(text, 'LIMIT $1', 'LIMIT 0 * $1::int')
 }
 
 function faults(...names: string[]): (field: Field, random: Random) => Promise<void> {

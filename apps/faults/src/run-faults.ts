@@ -43,10 +43,12 @@ export async function runFaults(options: FaultsOptions): Promise<FaultsReport> {
     let worstRecoveryMs = 0
     for (const [at, fault] of faults.entries()) {
       await delay(random.between(100, 600))
+      const duplicatesBefore = countDuplicates(field)
       await fault.inject(field, seededRandom(random.between(0, 2 ** 31)))
       const recoveryMs = await recover(field)
       worstRecoveryMs = Math.max(worstRecoveryMs, recoveryMs)
-      say(`${at + 1}/${faults.length} ${fault.name}: normal after ${recoveryMs} ms`)
+      const duplicates = countDuplicates(field) - duplicatesBefore
+      say(`${at + 1}/${faults.length} ${fault.name}: normal after ${recoveryMs} ms, ${duplicates} duplicates`)
     }
     const settled = await settle(field, RECOVERY_MAX_MS).then(
       () => true,

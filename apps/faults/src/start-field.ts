@@ -57,6 +57,8 @@ export interface Platform {
   readonly redis: TestRedis
   /** What the platform's tables are on; undefined where there may be none. */
   disk: SmallDisk | undefined
+  /** To the API, as its operator. @returns the answer, whatever its status */
+  request(method: string, path: string, body?: object): Promise<{ status: number; body: unknown }>
   /** Straight to the database, on a connection of its own. */
   query<Row extends pg.QueryResultRow>(text: string, values?: unknown[]): Promise<Row[]>
   /** Connections that the caller ends. */
@@ -69,6 +71,7 @@ export interface Platform {
 export interface Field extends Platform {
   receiver: LedgerReceiver
   load: Load
+  subscriptions: readonly Subscription[]
   leaseMs: number
   attemptTimeoutMs: number
 }
@@ -165,6 +168,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
   const owned = stack.move()
   return {
     ...{ backend, url, apiKey: API_KEY, api, workers, postgres, proxy, disk },
+    request: (method, path, body) => requestApi(url, method, path, body),
     get redis() {
       if (redis === undefined) throw new Error('There is no Redis on this backend.')
       return redis
@@ -190,7 +194,7 @@ export async function startField(options: FieldOptions): Promise<Field> {
   await using stack = new AsyncDisposableStack()
   const platform = await startPlatform({ ...options, settings: { ...SETTINGS, ...options.settings } })
   stack.defer(platform.close)
-  const { url, apiKey } = platform
+  const { url, apiKey, request } = platform
 
   let load: Load | undefined
   const receiver = await startLedgerReceiver({
@@ -198,14 +202,14 @@ export async function startField(options: FieldOptions): Promise<Field> {
     onTaken: (key) => load!.taken(key),
   })
   stack.defer(() => receiver.close())
-  const subscriptions = await register(url, receiver)
+  const subscriptions = await register(request, receiver)
   load = driveLoad({ url, apiKey, subscriptions, perSecond, seed })
   const started = load
   stack.defer(() => started.close())
 
   const owned = stack.move()
   return Object.assign(platform, {
-    ...{ receiver, load },
+    ...{ receiver, load, subscriptions },
     leaseMs: LEASE_MS,
     attemptTimeoutMs: ATTEMPT_TIMEOUT_MS,
     close: () => owned.disposeAsync(),
@@ -277,15 +281,20 @@ function createSlot(
   }
 }
 
-async function register(url: string, receiver: LedgerReceiver): Promise<Subscription[]> {
-  const post = async (path: string, body: unknown) => {
-    const response = await fetch(`${url}${path}`, {
-      method: 'POST',
-      headers: { authorization: `Bearer ${API_KEY}`, 'content-type': 'application/json' },
-      body: JSON.stringify(body),
-    })
-    if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`)
-    return (await response.json()) as { id: string; secret: string }
+async function requestApi(url: string, method: string, path: string, body: object | undefined) {
+  const response = await fetch(`${url}${path}`, {
+    method,
+    headers: { authorization: `Bearer ${API_KEY}`, 'content-type': 'application/json' },
+    ...(body !== undefined && { body: JSON.stringify(body) }),
+  })
+  return { status: response.status, body: (await response.json()) as unknown }
+}
+
+async function register(request: Platform['request'], receiver: LedgerReceiver): Promise<Subscription[]> {
+  const post = async (path: string, body: object) => {
+    const answer = await request('POST', path, body)
+    if (answer.status >= 300) throw new Error(`${path}: ${answer.status} ${JSON.stringify(answer.body)}`)
+    return answer.body as { id: string; secret: string }
   }
   const types = ENDPOINT_TYPES[0]!
   for (const name of types) await post('/v1/event-types', { name })

@@ -56,6 +56,8 @@ export type Rule =
   | 'stuck'
   /** The count of attempts, their log and the state do not fit together. */
   | 'attempts-disagree'
+  /** The database has two deliveries of one message to one endpoint. */
+  | 'doubled'
   /** The answer named another number of deliveries than match. */
   | 'wrong-fan-out'
   | 'too-many-duplicates'
@@ -95,7 +97,7 @@ export function judge(
   const findings: Finding[] = []
   const find = (rule: Rule, id: string, endpoint = '') => findings.push({ rule, id, endpoint })
   const receivedAt = byDelivery(received)
-  const recordedAt = byDelivery(recorded)
+  const recordedAt = byDelivery(recorded, ({ id, endpoint }) => find('doubled', id, endpoint))
   const known = new Set<string>()
   let acknowledged = 0
 
@@ -144,9 +146,16 @@ export function deliveryKey(id: string, endpoint: string): string {
   return `${id}/${endpoint}`
 }
 
-function byDelivery<T extends { id: string; endpoint: string }>(entries: Iterable<T>): Map<string, T> {
+function byDelivery<T extends { id: string; endpoint: string }>(
+  entries: Iterable<T>,
+  onSecond?: (entry: T) => void,
+): Map<string, T> {
   const map = new Map<string, T>()
-  for (const entry of entries) map.set(deliveryKey(entry.id, entry.endpoint), entry)
+  for (const entry of entries) {
+    const key = deliveryKey(entry.id, entry.endpoint)
+    if (map.has(key)) onSecond?.(entry)
+    map.set(key, entry)
+  }
   return map
 }
 

@@ -119,6 +119,11 @@ const cases: Case[] = [
     finds: [],
   },
   {
+    title: 'a second delivery of a message to an endpoint is doubled, and to another it is not',
+    recorded: [recorded(), recorded(), recorded({ endpoint: 'ep_2', state: 'skipped' })],
+    finds: ['doubled'],
+  },
+  {
     title: 'more rows in the log than attempts do not agree',
     recorded: [recorded({ logged: 2 })],
     finds: ['attempts-disagree'],

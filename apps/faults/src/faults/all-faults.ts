@@ -1,4 +1,5 @@
 import type { Fault } from '../fault.ts'
+import { endpointFaults } from './endpoint-faults.ts'
 import { payloadFaults } from './payload-faults.ts'
 import { postgresFaults } from './postgres-faults.ts'
 import { processFaults } from './process-faults.ts'
@@ -13,4 +14,5 @@ export const allFaults: readonly Fault[] = [
   ...redisFaults,
   ...receiverFaults,
   ...payloadFaults,
+  ...endpointFaults,
 ]

@@ -2,26 +2,9 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Fault } from '../fault.ts'
 
 export const redisFaults: Fault[] = [
-  {
-    // It comes back with what was in its append-only file.
-    name: 'redis-killed-with-aof',
-    backend: 'redis',
-    async inject({ redis }, random) {
-      await redis.kill()
-      await delay(random.between(0, 1_500))
-      await redis.restart({ appendonly: 'yes' })
-    },
-  },
-  {
-    // It comes back empty.
-    name: 'redis-killed-without-aof',
-    backend: 'redis',
-    async inject({ redis }, random) {
-      await redis.kill()
-      await delay(random.between(0, 1_500))
-      await redis.restart({ appendonly: 'no' })
-    },
-  },
+  // It comes back with what was in its append-only file, or empty.
+  killed('redis-killed-with-aof', 'yes'),
+  killed('redis-killed-without-aof', 'no'),
   {
     name: 'redis-flushed',
     backend: 'redis',
@@ -41,3 +24,15 @@ export const redisFaults: Fault[] = [
     },
   },
 ]
+
+function killed(name: string, appendonly: 'yes' | 'no'): Fault {
+  return {
+    name,
+    backend: 'redis',
+    async inject({ redis }, random) {
+      await redis.kill()
+      await delay(random.between(0, 1_500))
+      await redis.restart({ appendonly })
+    },
+  }
+}
