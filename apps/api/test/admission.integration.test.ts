@@ -69,7 +69,8 @@ async function drain(): Promise<void> {
   await expect
     .poll(async () => {
       await api.store.pool.query('UPDATE deliveries_pending SET wake_at = now()')
-      await deliver.deliver(await takeDue(api.store.pool, 1_000, 5_000))
+      const due = await takeDue(api.store.pool, 1_000, 5_000)
+      await deliver.deliver(due.map(({ id }) => id))
       return (await api.store.pool.query('SELECT FROM deliveries_pending')).rowCount
     }, PATIENCE)
     .toBe(0)

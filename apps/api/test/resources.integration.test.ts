@@ -114,6 +114,7 @@ const newEndpoint = {
   headers: { 'X-Tenant': 'acme', authorization: 'Bearer theirs' },
   inFlightMax: 3,
   attemptTimeoutMs: 5_000,
+  rateLimit: 50,
   retryPolicy: { delaysMs: [1_000, 60_000] },
 }
 
@@ -167,6 +168,7 @@ it('endpoints: changed member by member, disabled by request and enabled again',
     headers: {},
     inFlightMax: null,
     attemptTimeoutMs: null,
+    rateLimit: null,
     retryPolicy: null,
     url: 'https://example.org/',
   })
@@ -175,6 +177,7 @@ it('endpoints: changed member by member, disabled by request and enabled again',
     headers: {},
     inFlightMax: null,
     attemptTimeoutMs: null,
+    rateLimit: null,
     retryPolicy: null,
     url: 'https://example.org/',
     uid: 'books',
@@ -196,6 +199,11 @@ it('endpoints: changed member by member, disabled by request and enabled again',
     status: 422,
     body: { code: 'url_host_refused' },
   })
+  for (const rateLimit of [0, 10_001, 1.5, '50'])
+    expect(await patch(path, { rateLimit })).toMatchObject({
+      status: 422,
+      body: { code: 'validation_failed' },
+    })
   expect(await patch(path, { eventTypes: ['no.such'] })).toMatchObject({
     status: 422,
     body: { code: 'unknown_event_type' },

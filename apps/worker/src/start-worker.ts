@@ -7,6 +7,7 @@ import {
   healthPolicy,
   startOperationalEvents,
   startProbe,
+  startReleasePaced,
   startReplays,
   startSweep,
 } from '@posthorn/dispatch'
@@ -15,6 +16,7 @@ import {
   createDeliveryQueue,
   createDeliveryWorker,
   createEmitWorker,
+  createSurplusWorker,
   type QueueBackend,
 } from '@posthorn/queue'
 import { type Logger, type Settings, version } from '@posthorn/runtime'
@@ -66,6 +68,7 @@ export function startWorker({
   const deliver = createDeliver({ pool, post, logger, queue, settings, policy })
   const accept = createAccept({ pool, queue, logger })
   const deliveryWorker = createDeliveryWorker(backend, { concurrency: JOBS_AT_ONCE }, deliver.deliver)
+  const surplusWorker = createSurplusWorker(backend, { concurrency: JOBS_AT_ONCE }, deliver.deliverSurplus)
   const emitWorker = createEmitWorker(backend, { concurrency: EMIT_JOBS_AT_ONCE }, (job) =>
     acceptJob({ accept, logger, payloadBytesMax: settings.payloadBytesMax }, job),
   )
@@ -73,6 +76,7 @@ export function startWorker({
   const replays = startReplays({ pool, queue, logger })
   const probe = startProbe({ pool, queue, logger, policy })
   const operationalEvents = startOperationalEvents({ pool, accept, logger })
+  const releasePaced = startReleasePaced({ pool, queue, logger })
   const maintenance = startMaintenance({ pool, logger })
 
   return {
@@ -85,9 +89,10 @@ export function startWorker({
         replays.stop(),
         probe.stop(),
         operationalEvents.stop(),
+        releasePaced.stop(),
         maintenance.stop(),
         emitWorker.close(),
-        drain(deliver, deliveryWorker),
+        drain(deliver, deliveryWorker, surplusWorker),
       ])
       await accept.close()
       await Promise.all([queue.close(), closeEgress()])
@@ -95,6 +100,6 @@ export function startWorker({
   }
 }
 
-async function drain(deliver: Deliver, deliveryWorker: { close(): Promise<void> }): Promise<void> {
-  await Promise.all([deliver.close(DRAIN_MS), deliveryWorker.close()])
+async function drain(deliver: Deliver, ...workers: { close(): Promise<void> }[]): Promise<void> {
+  await Promise.all([deliver.close(DRAIN_MS), ...workers.map((worker) => worker.close())])
 }

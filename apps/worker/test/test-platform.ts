@@ -30,6 +30,7 @@ export interface TestPlatform {
       eventTypes?: string[]
       retryPolicy?: RetryPolicy
       inFlightMax?: number
+      rateLimit?: number
       headers?: Record<string, string>
     },
   ): Promise<{ id: string; secret: string }>
@@ -106,6 +107,7 @@ export async function startTestPlatform(
           headers: options.headers ?? {},
           ...(options.retryPolicy && { retryPolicy: options.retryPolicy }),
           inFlightMax: options.inFlightMax ?? null,
+          rateLimit: options.rateLimit ?? null,
           secrets: { create: { id: newUuid(), secret: new Uint8Array(parseSecret(secret)) } },
         },
       })

@@ -78,6 +78,12 @@ const AttemptTimeoutMs = Type.Integer({
   description:
     'How long one attempt may take, in milliseconds; shorter than the lease (POSTHORN_LEASE). Null: as the platform is set.',
 })
+const RateLimit = Type.Integer({
+  minimum: 1,
+  maximum: 10_000,
+  description:
+    'Deliveries a second to this endpoint, evenly spaced, by all workers together. Null: no limit.',
+})
 const Secret = Type.String({
   pattern: '^whsec_[A-Za-z0-9+/]{32,86}={0,2}$',
   description: 'Signing secret: whsec_ and the base64 of 24 to 64 bytes. One is made if you give none.',
@@ -99,6 +105,9 @@ export const Endpoint = Type.Object(
     disabledReason: Type.Union([Type.String(), Type.Null()]),
     inFlightMax: Type.Union([Type.Integer(), Type.Null()]),
     attemptTimeoutMs: Type.Union([Type.Integer(), Type.Null()]),
+    rateLimit: Type.Union([Type.Integer(), Type.Null()], {
+      description: 'Deliveries a second. Null: no limit.',
+    }),
     retryPolicy: Type.Union([RetryPolicy, Type.Null()], { description: 'Null: as the platform is set.' }),
     retrySchedule: RetrySchedule,
     createdAt: Time('When it was made.'),
@@ -152,6 +161,7 @@ const optionalMembers = {
   enabled: Type.Optional(Type.Boolean({ description: 'False: nothing is sent there.' })),
   inFlightMax: Type.Optional(Type.Union([InFlightMax, Type.Null()])),
   attemptTimeoutMs: Type.Optional(Type.Union([AttemptTimeoutMs, Type.Null()])),
+  rateLimit: Type.Optional(Type.Union([RateLimit, Type.Null()])),
   retryPolicy: Type.Optional(RetryPolicyOrNull),
 }
 

@@ -13,6 +13,7 @@ import {
   type Pool,
   sqlState,
 } from '@posthorn/store'
+import { createFairShare, type FairShare } from './fair-share.ts'
 import { messagePayload, payloadData } from './payload.ts'
 import { UNCLAIMED_GRACE_MS } from './sweep.ts'
 
@@ -63,6 +64,8 @@ export interface AcceptContext {
   logger: Logger
 }
 
+type Context = AcceptContext & { fairShare: FairShare }
+
 export interface Accept {
   /**
    * Makes an event durable with its deliveries; resolves after the commit, never before.
@@ -86,7 +89,8 @@ const RETRIES_MAX = 3
  * Emits that arrive while a commit is in flight share the next one: nothing waits when idle, and under
  * load one commit carries hundreds of messages.
  */
-export function createAccept(context: AcceptContext): Accept {
+export function createAccept(parts: AcceptContext): Accept {
+  const context = { ...parts, fairShare: createFairShare() }
   const commits = coalesce<NewMessage, NewMessageResult>({
     run: (messages) => commit(context, messages),
     itemsMax: 500,
@@ -184,7 +188,7 @@ function isSameEvent(first: MessageRecord, message: NewMessage, event: EmittedEv
   )
 }
 
-async function commit(context: AcceptContext, messages: NewMessage[]): Promise<NewMessageResult[]> {
+async function commit(context: Context, messages: NewMessage[]): Promise<NewMessageResult[]> {
   const first = new Map<string, NewMessage>()
   const repeated: NewMessage[] = []
   for (const message of messages) {
@@ -246,10 +250,12 @@ async function makePartitions(pool: Pool): Promise<void> {
 }
 
 /** A job is a hint. Where it cannot be added, the sweep finds the deliveries in the database. */
-function enqueueInBackground({ queue, logger }: AcceptContext, results: NewMessageResult[]): void {
-  const ids = results.flatMap((result) => (result.kind === 'accepted' ? result.deliveryIds : []))
-  if (ids.length === 0) return
-  queue.enqueue(ids).catch((error: unknown) => {
-    logger.warn({ err: error, deliveries: ids.length }, 'delivery.enqueue_failed')
-  })
+function enqueueInBackground({ queue, logger, fairShare }: Context, results: NewMessageResult[]): void {
+  const accepted = results.filter((result) => result.kind === 'accepted')
+  const { within, surplus } = fairShare.divide(accepted)
+  const noteFailed = (error: unknown) => {
+    logger.warn({ err: error, deliveries: within.length + surplus.length }, 'delivery.enqueue_failed')
+  }
+  if (within.length > 0) queue.enqueue(within).catch(noteFailed)
+  if (surplus.length > 0) queue.enqueueSurplus(surplus).catch(noteFailed)
 }

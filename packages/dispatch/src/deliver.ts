@@ -21,6 +21,7 @@ import { HEALTH_POLICY, type HealthPolicy, healthEvent } from './endpoint-health
 import { createHealthLog } from './health-log.ts'
 import { createLanes, PARKED } from './lanes.ts'
 import { outlast } from './outlast.ts'
+import { createPace } from './pace.ts'
 import { skipDisabled } from './skip-disabled.ts'
 import { UNCLAIMED_GRACE_MS } from './sweep.ts'
 import { createTargets, type Target } from './targets.ts'
@@ -83,6 +84,8 @@ export interface Deliver {
    * @param ids delivery ids (UUID)
    */
   deliver(ids: readonly string[]): Promise<void>
+  /** As `deliver`, for what an owner has beyond its share: begun only while few deliveries wait for a place. */
+  deliverSurplus(ids: readonly string[]): Promise<void>
   /** Attempts in flight. */
   readonly inFlight: number
   /** Hands back what waits, gives what is in flight `drainMs` to end, and then hands that back too. */
@@ -104,6 +107,8 @@ const PARK_DELAY_MS = 5_000
 const PARK_DELAY_MAX_MS = 60_000
 /** Claimed deliveries that wait for their turn: with their payloads, they are what memory goes to. */
 const WAITING_MAX = 1_000
+/** Deliveries of surplus that are claimed at once. */
+const SURPLUS_CLAIM_MAX = 100
 /** A job is done after this long, whatever is still in flight. */
 const JOB_MAX_MS = 2_000
 
@@ -117,6 +122,7 @@ export function createDeliver(context: DeliverContext): Deliver {
   const targets = createTargets(pool)
   const attemptLog = createAttemptLog({ pool, logger })
   const policy = context.policy ?? healthPolicy(settings)
+  const pace = createPace({ pool, leaseMs: settings.leaseMs })
   const healthLog = createHealthLog({ pool, queue: context.queue, logger, policy })
   const abort = new AbortController()
   const active = new Set<Promise<void>>()
@@ -141,16 +147,37 @@ export function createDeliver(context: DeliverContext): Deliver {
     concurrency: 1,
   })
 
+  // Jobs of surplus that wait for room are claimed together.
+  const surplus = coalesce<readonly string[], { work: Promise<void> }>({
+    run: async (jobs) => {
+      const work = await begin(jobs.flat(), true)
+      return jobs.map(() => ({ work: work.made }))
+    },
+    itemsMax: SURPLUS_CLAIM_MAX,
+    bytesMax: SURPLUS_CLAIM_MAX,
+    bytesOf: (ids) => ids.length,
+    concurrency: 1,
+  })
+
   async function deliver(ids: readonly string[]): Promise<void> {
-    // What is not claimed waits in the queue, where it takes no memory of ours.
-    await lanes.room()
+    await withinJob((await begin(ids, false)).made)
+  }
+
+  async function deliverSurplus(ids: readonly string[]): Promise<void> {
     if (closing) return
-    const work = beginAttempts(ids)
-      .finally(lanes.brought)
-      .then((attempts) => Promise.all(attempts))
-      .then(() => {})
-    track(work)
-    await withinJob(work)
+    await withinJob((await surplus.add(ids)).work)
+  }
+
+  /** Resolves when these deliveries are claimed; `made` when what came of them is committed. */
+  async function begin(ids: readonly string[], isSurplus: boolean): Promise<{ made: Promise<void> }> {
+    // What is not claimed waits in the queue, where it takes no memory of ours.
+    await lanes.room(ids.length, isSurplus)
+    if (closing) return { made: Promise.resolve() }
+    const claimed = beginAttempts(ids).finally(() => lanes.brought(ids.length))
+    const made = claimed.then((attempts) => Promise.all(attempts)).then(() => {})
+    track(made)
+    await claimed.then(() => {})
+    return { made }
   }
 
   /** Claims, and puts what was claimed into the lanes. */
@@ -179,7 +206,10 @@ export function createDeliver(context: DeliverContext): Deliver {
       } else if (target.disabled) {
         over.skipped.push({ id: delivery.id, claim })
       } else {
-        attempts.push(deliverOne(delivery, target, delivery.payload, claim, leaseUntilMs))
+        const made = deliverOne(delivery, target, delivery.payload, claim, leaseUntilMs)
+        // The job does not wait for a slot: that would keep others' deliveries in the queue.
+        if (target.rateLimit === null) attempts.push(made)
+        else track(made)
       }
     }
     for (const state of ['cancelled', 'skipped'] as const) {
@@ -208,8 +238,23 @@ export function createDeliver(context: DeliverContext): Deliver {
     claim: string,
     leaseUntilMs: number,
   ): Promise<void> {
+    if (target.rateLimit !== null) {
+      if (healthLog.isOpen(delivery.endpointId)) {
+        await park.add({ id: delivery.id, claim, endpointId: delivery.endpointId })
+        return
+      }
+      const { id, endpointId } = delivery
+      const isItsTurn = await pace.turn({ id, claim, endpointId, rateLimit: target.rateLimit })
+      if (!isItsTurn) return
+    }
     const limit = target.inFlightMax ?? settings.endpointConcurrency
-    const attempted = await lanes.run(delivery.endpointId, limit, async () => {
+    const place = {
+      lane: delivery.endpointId,
+      owner: target.ownerId,
+      limit,
+      isRetry: delivery.attempts > delivery.attemptsBeforeReplay,
+    }
+    const attempted = await lanes.run(place, async () => {
       const made = await attempt(delivery, target, payload, leaseUntilMs)
       // Still in its lane: an endpoint that fails gets no further attempt before that is known of it.
       return typeof made === 'symbol'
@@ -325,15 +370,24 @@ export function createDeliver(context: DeliverContext): Deliver {
 
   async function close(drainMs: number): Promise<void> {
     closing = true
+    pace.hurry()
     lanes.close()
     const timer = setTimeout(() => abort.abort(), drainMs)
     while (active.size > 0) await Promise.all(active)
     clearTimeout(timer)
-    await Promise.all([attemptLog.close(), healthLog.close(), release.close(), park.close()])
+    await Promise.all([
+      attemptLog.close(),
+      healthLog.close(),
+      surplus.close(),
+      pace.close(),
+      release.close(),
+      park.close(),
+    ])
   }
 
   return {
     deliver,
+    deliverSurplus,
     close,
     get inFlight() {
       return lanes.inFlight

@@ -1,21 +1,35 @@
 /** Given instead of a result: the lane is full and does not move. */
 export const PARKED = Symbol('parked')
 
+/** Whose turn it is about. */
+interface Place {
+  /** An endpoint. */
+  lane: string
+  owner: string
+  /** Tasks of the lane in flight at once. The newest counts. */
+  limit: number
+  isRetry: boolean
+}
+
 export interface Lanes {
   /**
    * Runs `task` when its lane and the whole have room; or answers PARKED, without having run it, when
    * that would take too long: see `createLanes`.
    */
-  run<T>(lane: string, limit: number, task: () => Promise<T>): Promise<T | typeof PARKED>
+  run<T>(place: Place, task: () => Promise<T>): Promise<T | typeof PARKED>
   /**
    * When a task that was just parked would have its turn by its lane's pace, at most `maxMs` from now. Who
    * asks next is behind it: not all of them have to come again at once.
    */
   turnInMs(lane: string, maxMs: number): number
-  /** Resolves when fewer than `waitingMax` tasks wait: the time to bring more. */
-  room(): Promise<void>
+  /**
+   * Resolves when few enough tasks wait: the time to bring at most `count` more.
+   *
+   * @param isSurplus of an owner who has more than its share: only a few of these may wait
+   */
+  room(count: number, isSurplus?: boolean): Promise<void>
   /** To be called when what came of `room` is in its lanes, be it nothing: lets the next one in. */
-  brought(): void
+  brought(count: number): void
   /** Parks all that wait, and from now on all that come. */
   close(): void
   readonly inFlight: number
@@ -26,7 +40,7 @@ export interface LanesOptions {
   total: number
   /** The longest that a task should wait for its turn. */
   parkAfterMs: number
-  /** See `room`. */
+  /** Tasks that wait and that are being brought. See `room`. */
   waitingMax: number
   nowMs?: () => number
 }
@@ -38,9 +52,14 @@ interface Waiter {
 }
 
 interface Lane {
+  name: string
+  owner: string
   limit: number
   inFlight: number
-  waiting: Waiter[]
+  firsts: Waiter[]
+  retries: Waiter[]
+  /** First attempts that were started while a retry waited. */
+  sinceRetry: number
   /** When a task of the lane last ended, or began where it had been empty. */
   movedAtMs: number
   /** Moving average of how long its tasks take. */
@@ -51,53 +70,110 @@ interface Lane {
 
 /** Weight of the newest duration: a lane that turns slow or fast is known as such within a few tasks. */
 const NEWEST_WEIGHT = 0.2
+/** Of places that both want, so many go to first attempts for one that goes to a retry. */
+const FIRSTS_PER_RETRY = 3
+/** The places that an owner had count half as much after this time. */
+const USAGE_HALVED_EVERY_MS = 1_000
+/** Owners that are looked at for each place: with more of them, turns alone are fair enough. */
+const OWNERS_COMPARED = 16
+/** Surplus that waits, for each place: enough that none stays empty while more is claimed. */
+const SURPLUS_PER_PLACE = 2
+const SURPLUS_MIN = 100
 
 /**
- * Lets at most `total` tasks run, and of each lane (an endpoint) at most its limit. Lanes with work
- * waiting take turns.
+ * Lets at most `total` tasks run, and of each lane (an endpoint) at most its limit. When the whole is full, a
+ * place goes to the owner who had the fewest lately; owners who had as many take turns, and so do the lanes
+ * of an owner. First attempts go before retries, which still get one
+ * place in four.
  *
  * A lane that hangs keeps its own slots and nobody else's: what waits for it is parked when nothing in
  * it ended for `parkAfterMs`, and what comes is parked at once when by the lane's pace its turn would
- * not come within that time. A fast lane may therefore have thousands waiting, a slow one few.
+ * not come within that time. A fast lane may therefore have thousands waiting, a slow one few. And when
+ * half of all that may wait does, an owner with more than its share of it has what comes parked.
  */
 export function createLanes(options: LanesOptions): Lanes {
   const { total, parkAfterMs, waitingMax, nowMs = Date.now } = options
+  const surplusMax = Math.min(waitingMax, Math.max(SURPLUS_PER_PLACE * total, SURPLUS_MIN))
   const lanes = new Map<string, Lane>()
-  /** Lanes that have somebody waiting and room in themselves; only the whole was full. */
-  const turns = new Map<string, Lane>()
-  const awaitingRoom: (() => void)[] = []
+  // Lanes that have somebody waiting and room in themselves; only the whole was full.
+  const usage = createUsage(nowMs)
+  const ahead = createTurns(usage)
+  /** Those of them where only retries wait. */
+  const behind = createTurns(usage)
+  let sinceBehind = 0
+  const waitingOf = new Map<string, number>()
+  const awaitingRoom: { count: number; resolve(): void }[] = []
+  const surplusAwaitingRoom: typeof awaitingRoom = []
   let inFlight = 0
   let waiting = 0
+  let coming = 0
   let closed = false
   let timer: NodeJS.Timeout | undefined
 
-  function run<T>(name: string, limit: number, task: () => Promise<T>): Promise<T | typeof PARKED> {
+  function run<T>(place: Place, task: () => Promise<T>): Promise<T | typeof PARKED> {
     if (closed) return Promise.resolve(PARKED)
+    const { lane: name, owner, limit } = place
     let lane = lanes.get(name)
     if (lane === undefined) {
-      lane = { limit, inFlight: 0, waiting: [], movedAtMs: nowMs(), durationMs: 0, lastTurnAtMs: 0 }
+      lane = {
+        name,
+        owner,
+        limit,
+        inFlight: 0,
+        firsts: [],
+        retries: [],
+        sinceRetry: 0,
+        movedAtMs: nowMs(),
+        durationMs: 0,
+        lastTurnAtMs: 0,
+      }
       lanes.set(name, lane)
     }
-    lane.limit = limit
-    if (inFlight < total && lane.inFlight < limit) return start(name, lane, task)
-    if (isTooSlow(lane)) return Promise.resolve(PARKED)
+    if (lane.limit !== limit) {
+      lane.limit = limit
+      giveTurn(lane)
+      startNext()
+    }
+    if (inFlight < total && lane.inFlight < limit) return start(lane, task)
+    if (isTooSlow(lane) || isOverShare(owner)) return Promise.resolve(PARKED)
     return new Promise((resolve, reject) => {
-      waiting += 1
-      lane.waiting.push({
+      count(owner, 1)
+      const queue = place.isRetry ? lane.retries : lane.firsts
+      queue.push({
         sinceMs: nowMs(),
-        start: () => start(name, lane, task).then(resolve, reject),
+        start: () => start(lane, task).then(resolve, reject),
         park: () => resolve(PARKED),
       })
-      if (lane.inFlight < limit) turns.set(name, lane)
+      giveTurn(lane)
       timer ??= setInterval(parkStuck, parkAfterMs / 4).unref()
     })
   }
 
-  async function start<T>(name: string, lane: Lane, task: () => Promise<T>): Promise<T> {
+  function count(owner: string, change: number): void {
+    waiting += change
+    const left = (waitingOf.get(owner) ?? 0) + change
+    if (left === 0) waitingOf.delete(owner)
+    else waitingOf.set(owner, left)
+  }
+
+  /** Puts a lane where it belongs, keeping its turn if it has one there. */
+  function giveTurn(lane: Lane): void {
+    const hasRoom = lane.inFlight < lane.limit
+    const isAhead = hasRoom && lane.firsts.length > 0
+    const isBehind = hasRoom && !isAhead && lane.retries.length > 0
+    if (isAhead) ahead.add(lane)
+    else ahead.remove(lane)
+    if (isBehind) behind.add(lane)
+    else behind.remove(lane)
+  }
+
+  async function start<T>(lane: Lane, task: () => Promise<T>): Promise<T> {
     const startedAtMs = nowMs()
     if (lane.inFlight === 0) lane.movedAtMs = startedAtMs
     lane.inFlight += 1
     inFlight += 1
+    usage.add(lane.owner)
+    giveTurn(lane)
     try {
       return await task()
     } finally {
@@ -105,24 +181,52 @@ export function createLanes(options: LanesOptions): Lanes {
       inFlight -= 1
       lane.movedAtMs = nowMs()
       lane.durationMs += NEWEST_WEIGHT * (lane.movedAtMs - startedAtMs - lane.durationMs)
-      if (lane.waiting.length > 0) turns.set(name, lane)
-      else if (lane.inFlight === 0) lanes.delete(name)
+      giveTurn(lane)
+      if (isIdle(lane)) lanes.delete(lane.name)
       startNext()
     }
   }
 
   function startNext(): void {
-    for (const [name, lane] of turns) {
-      if (inFlight >= total) break
-      turns.delete(name)
-      const waiter = lane.inFlight < lane.limit ? lane.waiting.shift() : undefined
-      if (waiter === undefined) continue
-      waiting -= 1
+    while (inFlight < total) {
+      const lane = nextLane()
+      if (lane === undefined) break
+      const waiter = nextOf(lane)
+      count(lane.owner, -1)
       waiter.start()
-      // To the back of the line: lanes take turns.
-      if (lane.waiting.length > 0 && lane.inFlight < lane.limit) turns.set(name, lane)
     }
     tellOfRoom()
+  }
+
+  function nextLane(): Lane | undefined {
+    const isTurnOfRetries = sinceBehind >= FIRSTS_PER_RETRY && !behind.isEmpty
+    if (ahead.isEmpty || isTurnOfRetries) {
+      sinceBehind = 0
+      return behind.take()
+    }
+    sinceBehind = behind.isEmpty ? 0 : sinceBehind + 1
+    return ahead.take()
+  }
+
+  function nextOf(lane: Lane): Waiter {
+    const isTurnOfRetry = lane.retries.length > 0 && lane.sinceRetry >= FIRSTS_PER_RETRY
+    if (lane.firsts.length === 0 || isTurnOfRetry) {
+      lane.sinceRetry = 0
+      return lane.retries.shift()!
+    }
+    lane.sinceRetry = lane.retries.length > 0 ? lane.sinceRetry + 1 : 0
+    return lane.firsts.shift()!
+  }
+
+  function isIdle(lane: Lane): boolean {
+    return lane.inFlight === 0 && lane.firsts.length + lane.retries.length === 0
+  }
+
+  function isOverShare(owner: string): boolean {
+    if (waiting < waitingMax / 2) return false
+    const own = waitingOf.get(owner) ?? 0
+    const owners = waitingOf.size + (own === 0 ? 1 : 0)
+    return owners > 1 && own >= waitingMax / owners
   }
 
   function isStuck(lane: Lane): boolean {
@@ -136,7 +240,7 @@ export function createLanes(options: LanesOptions): Lanes {
   }
 
   function waitMs(lane: Lane): number {
-    return (lane.waiting.length / lane.limit) * expectedDurationMs(lane)
+    return ((lane.firsts.length + lane.retries.length) / lane.limit) * expectedDurationMs(lane)
   }
 
   function expectedDurationMs(lane: Lane): number {
@@ -154,13 +258,13 @@ export function createLanes(options: LanesOptions): Lanes {
   function parkStuck(): void {
     // Of a lane that moves, those that waited twice as long as they should: all slots are taken by others.
     const sinceMaxMs = nowMs() - 2 * parkAfterMs
-    for (const [name, lane] of lanes) {
-      const stays = isStuck(lane) ? -1 : lane.waiting.findIndex(({ sinceMs }) => sinceMs > sinceMaxMs)
-      park(lane, stays < 0 ? lane.waiting.length : stays)
-      if (lane.inFlight === 0 && lane.waiting.length === 0) {
-        lanes.delete(name)
-        turns.delete(name)
+    for (const lane of lanes.values()) {
+      for (const waiters of [lane.firsts, lane.retries]) {
+        const stays = isStuck(lane) ? -1 : waiters.findIndex(({ sinceMs }) => sinceMs > sinceMaxMs)
+        park(lane, waiters, stays < 0 ? waiters.length : stays)
       }
+      giveTurn(lane)
+      if (isIdle(lane)) lanes.delete(lane.name)
     }
     tellOfRoom()
     if (waiting > 0) return
@@ -168,37 +272,134 @@ export function createLanes(options: LanesOptions): Lanes {
     timer = undefined
   }
 
-  function park(lane: Lane, count: number): void {
-    waiting -= count
-    for (const waiter of lane.waiting.splice(0, count)) waiter.park()
+  function park(lane: Lane, waiters: Waiter[], parked: number): void {
+    if (parked === 0) return
+    count(lane.owner, -parked)
+    for (const waiter of waiters.splice(0, parked)) waiter.park()
   }
 
-  function room(): Promise<void> {
-    if (waiting < waitingMax || closed) return Promise.resolve()
-    return new Promise((resolve) => awaitingRoom.push(resolve))
+  function room(countMax: number, isSurplus = false): Promise<void> {
+    return new Promise((resolve) => {
+      const queue = isSurplus ? surplusAwaitingRoom : awaitingRoom
+      queue.push({ count: countMax, resolve })
+      tellOfRoom()
+    })
   }
 
-  /** One at a time: what each brings is counted before the next is asked. */
   function tellOfRoom(): void {
-    if (waiting < waitingMax || closed) awaitingRoom.shift()?.()
+    while (awaitingRoom.length > 0 && (waiting + coming < waitingMax || closed)) letIn(awaitingRoom)
+    while (surplusAwaitingRoom.length > 0 && (waiting + coming < surplusMax || closed)) {
+      letIn(surplusAwaitingRoom)
+    }
+  }
+
+  /** What it brings counts as waiting already. */
+  function letIn(queue: typeof awaitingRoom): void {
+    const next = queue.shift()!
+    coming += next.count
+    next.resolve()
+  }
+
+  function brought(countMax: number): void {
+    coming -= countMax
+    tellOfRoom()
   }
 
   function close(): void {
     closed = true
     clearInterval(timer)
-    turns.clear()
-    for (const lane of lanes.values()) park(lane, lane.waiting.length)
-    for (const resolve of awaitingRoom.splice(0)) resolve()
+    for (const lane of lanes.values()) {
+      for (const waiters of [lane.firsts, lane.retries]) park(lane, waiters, waiters.length)
+      giveTurn(lane)
+    }
+    tellOfRoom()
   }
 
   return {
     run,
     turnInMs,
     room,
-    brought: tellOfRoom,
+    brought,
     close,
     get inFlight() {
       return inFlight
     },
+  }
+}
+
+interface Turns {
+  /** At the back, where it is not there yet. */
+  add(lane: Lane): void
+  remove(lane: Lane): void
+  /** The first lane of the owner whose turn it is; both go to the back. */
+  take(): Lane | undefined
+  readonly isEmpty: boolean
+}
+
+function createTurns(usage: Usage): Turns {
+  const owners = new Map<string, Set<Lane>>()
+
+  /** Of those that waited longest for a turn, who had the fewest places lately. */
+  function next(): string | undefined {
+    let found: string | undefined
+    let fewest = Number.POSITIVE_INFINITY
+    let looks = OWNERS_COMPARED
+    for (const owner of owners.keys()) {
+      const places = usage.of(owner)
+      if (places < fewest) {
+        found = owner
+        fewest = places
+      }
+      if (--looks === 0) break
+    }
+    return found
+  }
+
+  return {
+    add(lane) {
+      const lanes = owners.get(lane.owner)
+      if (lanes === undefined) owners.set(lane.owner, new Set([lane]))
+      else lanes.add(lane)
+    },
+    remove(lane) {
+      const lanes = owners.get(lane.owner)
+      if (lanes?.delete(lane) && lanes.size === 0) owners.delete(lane.owner)
+    },
+    take() {
+      const owner = next()
+      if (owner === undefined) return undefined
+      const lanes = owners.get(owner)!
+      owners.delete(owner)
+      const [lane] = lanes
+      lanes.delete(lane!)
+      if (lanes.size > 0) owners.set(owner, lanes)
+      return lane
+    },
+    get isEmpty() {
+      return owners.size === 0
+    },
+  }
+}
+
+/** How many places owners had lately. */
+interface Usage {
+  add(owner: string): void
+  of(owner: string): number
+}
+
+function createUsage(nowMs: () => number): Usage {
+  let places = new Map<string, number>()
+  let halvedAtMs = nowMs()
+  return {
+    add(owner) {
+      if (nowMs() - halvedAtMs >= USAGE_HALVED_EVERY_MS) {
+        halvedAtMs = nowMs()
+        places = new Map(
+          [...places].map(([name, had]) => [name, had / 2] as const).filter(([, had]) => had >= 1),
+        )
+      }
+      places.set(owner, (places.get(owner) ?? 0) + 1)
+    },
+    of: (owner) => places.get(owner) ?? 0,
   }
 }

@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { DeliveryQueue } from '@posthorn/queue'
 import type { Logger } from '@posthorn/runtime'
 import { type Pool, takeDue } from '@posthorn/store'
+import { divideBacklog } from './fair-share.ts'
 
 /** A delivery that is due and that no worker claimed for this long is enqueued again. */
 export const UNCLAIMED_GRACE_MS = 5_000
@@ -70,10 +71,12 @@ async function sweepOnce({
   // Asked first: with the queue's store away nothing is taken, so nothing has to be found again.
   const full = (await queue.waiting()) > WAITING_JOBS_MAX
   const limit = full ? BATCH_BEHIND_FULL_QUEUE : BATCH
-  const ids = await takeDue(pool, limit, UNCLAIMED_GRACE_MS)
-  if (ids.length > 0) {
-    await queue.enqueue(ids)
-    logger.debug({ deliveries: ids.length }, 'sweep.enqueued')
+  const due = await takeDue(pool, limit, UNCLAIMED_GRACE_MS)
+  if (due.length > 0) {
+    const { within, surplus } = divideBacklog(due)
+    if (within.length > 0) await queue.enqueue(within)
+    if (surplus.length > 0) await queue.enqueueSurplus(surplus)
+    logger.debug({ deliveries: due.length }, 'sweep.enqueued')
   }
-  return { enqueued: ids.length, more: !full && ids.length === limit }
+  return { enqueued: due.length, more: !full && due.length === limit }
 }

@@ -94,7 +94,7 @@ describe('a claim', () => {
   test('is not given while another holds it, and is once its lease is over', async () => {
     await claim()
     expect(await claim()).toBeUndefined()
-    expect(await takeDue(path.store.pool, 1_000, 0)).not.toContain(id)
+    expect((await takeDue(path.store.pool, 1_000, 0)).map((due) => due.id)).not.toContain(id)
     await expireLease()
     expect(await claim()).toBeDefined()
   })
@@ -195,7 +195,7 @@ describe('of an endpoint that is not closed', () => {
     const { dueAt, attempts: made } = (await delivery())!
     expect(dueAt!.getTime()).toBeGreaterThan(Date.now() + HOUR_MS / 2)
     expect(made).toBe(0)
-    expect(await takeDue(path.store.pool, 1_000, 0)).not.toContain(id)
+    expect((await takeDue(path.store.pool, 1_000, 0)).map((due) => due.id)).not.toContain(id)
   })
 
   test('a delivery is given when it was let go, and not before', async () => {

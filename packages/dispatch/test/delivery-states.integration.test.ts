@@ -325,7 +325,7 @@ async function startCourse() {
   /** In two processes at once, as it were. */
   const runReplays = () => Promise.all(replays.map((each) => each.once()))
 
-  const sweep = async () => await takeDue(pool, 1_000, GRACE_MS)
+  const sweep = async () => (await takeDue(pool, 1_000, GRACE_MS)).map(({ id }) => id)
 
   const readRows = async () => (await pool.query<Row>(READ, [endpointId, LOOK_MAX_MS])).rows
 

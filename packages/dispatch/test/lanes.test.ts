@@ -24,9 +24,15 @@ function observeLanes(total: number, waitingMax = 1_000) {
     running,
     started,
     startedOverLimit,
-    run(lane: string, limit: number, name = lane): Promise<string | typeof PARKED> {
+    /** A lane `a/1` is of the owner `a`. */
+    run(
+      lane: string,
+      limit: number,
+      name = lane,
+      { isRetry = false }: { isRetry?: boolean } = {},
+    ): Promise<string | typeof PARKED> {
       limits.set(lane, limit)
-      return lanes.run(lane, limit, () => {
+      return lanes.run({ lane, owner: lane.split('/')[0]!, limit, isRetry }, () => {
         started.push(name)
         const inLane = running.filter((handle) => handle.lane === lane).length
         if (inLane >= limits.get(lane)!) startedOverLimit.push(name)
@@ -61,7 +67,7 @@ afterEach(() => {
 
 describe('any work in any order', () => {
   type Step =
-    | { kind: 'run'; lane: string; limit: number }
+    | { kind: 'run'; lane: string; limit: number; isRetry: boolean }
     | { kind: 'end' | 'fail'; at: number }
     | { kind: 'pass'; ms: number }
   const anyStep: fc.Arbitrary<Step> = fc.oneof(
@@ -69,7 +75,8 @@ describe('any work in any order', () => {
       weight: 5,
       arbitrary: fc.record({
         kind: fc.constant('run' as const),
-        lane: fc.constantFrom('a', 'b', 'c', 'd'),
+        lane: fc.constantFrom('a/1', 'a/2', 'b/1', 'b/2', 'c/1'),
+        isRetry: fc.boolean(),
         // An endpoint's limit may be changed at any time.
         limit: fc.integer({ min: 1, max: 4 }),
       }),
@@ -96,7 +103,7 @@ describe('any work in any order', () => {
           }
           for (const step of steps) {
             if (step.kind === 'run') {
-              results.push(run(step.lane, step.limit).catch((error: Error) => error.message))
+              results.push(run(step.lane, step.limit, step.lane, step).catch((error: Error) => error.message))
             } else if (step.kind === 'pass') {
               await vi.advanceTimersByTimeAsync(step.ms)
             } else if (running.length > 0) {
@@ -133,15 +140,99 @@ test('a task that fails gives its place to the next one', async () => {
   expect(await second).toBe('second')
 })
 
-test('lanes with work waiting take turns', async () => {
+test('lanes of one owner take turns', async () => {
   const { running, run, started } = observeLanes(1)
-  const all = ['a', 'a', 'a', 'a', 'b', 'b', 'c'].map((lane) => run(lane, 10))
+  const all = ['o/a', 'o/a', 'o/a', 'o/a', 'o/b', 'o/b', 'o/c'].map((lane) => run(lane, 10))
   while (running.length > 0) {
     running[0]!.end()
     await settle()
   }
   await Promise.all(all)
-  expect(started).toEqual(['a', 'a', 'b', 'c', 'a', 'b', 'a'])
+  expect(started).toEqual(['o/a', 'o/a', 'o/b', 'o/c', 'o/a', 'o/b', 'o/a'])
+})
+
+/** Lets what waits run one after another; @returns in which order it began */
+async function runAll({ running, started }: ReturnType<typeof observeLanes>): Promise<string[]> {
+  while (running.length > 0) {
+    running[0]!.end()
+    await settle()
+  }
+  return started
+}
+
+test('owners who had the fewest places go first, and then take turns, however many lanes and tasks they have', async () => {
+  const observed = observeLanes(1)
+  for (const lane of ['loud/1', 'loud/2', 'loud/3']) for (let n = 0; n < 4; n++) void observed.run(lane, 10)
+  for (const lane of ['calm/1', 'mild/1', 'calm/1']) void observed.run(lane, 10)
+  const started = await runAll(observed)
+  expect(started.slice(0, 7)).toEqual(['loud/1', 'calm/1', 'mild/1', 'loud/1', 'calm/1', 'loud/2', 'loud/3'])
+  expect(started).toHaveLength(15)
+})
+
+test('within a lane first attempts go before retries, and one in four is a retry', async () => {
+  const observed = observeLanes(1)
+  void observed.run('a', 1, 'running')
+  for (let n = 0; n < 4; n++) void observed.run('a', 1, 'retry', { isRetry: true })
+  for (let n = 0; n < 7; n++) void observed.run('a', 1, 'first')
+  const [, ...started] = await runAll(observed)
+  const round = ['first', 'first', 'first', 'retry']
+  expect(started).toEqual([...round, ...round, 'first', 'retry', 'retry'])
+})
+
+test('a lane where only retries wait has one place in four while first attempts wait in others', async () => {
+  const observed = observeLanes(1)
+  void observed.run('a', 1, 'running')
+  for (let n = 0; n < 6; n++) void observed.run('b', 1, 'retry', { isRetry: true })
+  for (let n = 0; n < 6; n++) void observed.run('c', 1, 'first')
+  const [, ...started] = await runAll(observed)
+  const round = ['first', 'first', 'first', 'retry']
+  expect(started).toEqual([...round, ...round, ...Array(4).fill('retry')])
+})
+
+test('no retry waits for ever, whatever else comes', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(fc.constantFrom('a/1', 'a/2', 'b/1'), { minLength: 60 }), async (coming) => {
+      const observed = observeLanes(1, 1_000_000)
+      void observed.run('b/1', 1, 'running')
+      void observed.run('a/1', 1, 'the retry', { isRetry: true })
+      for (const lane of coming) {
+        void observed.run(lane, 1, 'first')
+        void observed.run(lane, 1, 'first')
+        observed.running[0]!.end()
+        await settle()
+      }
+      expect(observed.started).toContain('the retry')
+    }),
+    { numRuns: 50 },
+  )
+})
+
+test('an owner with more than its share of what waits has the rest parked while others wait', async () => {
+  const { lanes, run } = observeLanes(1, 10)
+  void run('running', 1)
+  const loud = Array.from({ length: 6 }, () => run('loud/1', 10))
+  const calm = run('calm/1', 10)
+  expect(await run('loud/2', 10)).toBe(PARKED)
+  const more = run('calm/1', 10)
+  lanes.close()
+  expect(await Promise.all([...loud, calm, more])).toEqual(Array(8).fill(PARKED))
+})
+
+test('surplus is let in only while few wait, and others before it', async () => {
+  const { lanes, running, run } = observeLanes(1, 1_000)
+  const told: string[] = []
+  const tasks = Array.from({ length: 101 }, () => run('a', 1))
+  void lanes.room(10, true).then(() => told.push('surplus'))
+  await lanes.room(10)
+  lanes.brought(10)
+  await settle()
+  expect(told).toEqual([])
+  running[0]!.end()
+  await settle()
+  expect(told).toEqual(['surplus'])
+  lanes.close()
+  running[0]!.end()
+  await Promise.all(tasks)
 })
 
 test('a lane that hangs parks what waits for it and nobody else’s', async () => {
@@ -214,18 +305,22 @@ test('what waits because the whole is full is parked after twice the time', asyn
 
 test('there is room while few wait, and those who asked are told one at a time', async () => {
   const { lanes, running, run } = observeLanes(1, 2)
-  await lanes.room()
+  await lanes.room(3)
   const tasks = Array.from({ length: 3 }, () => run('a', 1))
+  lanes.brought(3)
   const told: number[] = []
-  for (const caller of [1, 2]) void lanes.room().then(() => told.push(caller))
+  for (const caller of [1, 2]) void lanes.room(1).then(() => told.push(caller))
   await settle()
   expect(told).toEqual([])
   running[0]!.end()
   await settle()
+  // One waits, and one is on its way.
   expect(told).toEqual([1])
-  running[0]!.end()
+  lanes.brought(1)
   await settle()
   expect(told).toEqual([1, 2])
+  running[0]!.end()
+  await settle()
   running[0]!.end()
   await Promise.all(tasks)
 })
@@ -236,9 +331,9 @@ test('all that ask for room get it, though what the first of them brings takes n
   const waiting = [run('hanging', 1), run('hanging', 1)]
   const told: number[] = []
   for (const caller of [1, 2, 3]) {
-    void lanes.room().then(() => {
+    void lanes.room(1).then(() => {
       told.push(caller)
-      lanes.brought()
+      lanes.brought(1)
     })
   }
   await settle()

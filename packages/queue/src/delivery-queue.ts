@@ -3,6 +3,8 @@ import type { QueueBackend } from './backend.ts'
 import { packIds, unpackIds } from './pack-ids.ts'
 
 const QUEUE = 'posthorn-deliver'
+/** Jobs of owners who have more than their share: nobody else's wait behind them. */
+const SURPLUS_QUEUE = 'posthorn-deliver-surplus'
 const JOB = 'deliver'
 
 /** One job a delivery would cost more than its POST; a chunk shares a job, a claim and a commit. */
@@ -22,6 +24,8 @@ export class QueueUnavailableError extends Error {
 export interface DeliveryQueue {
   /** @param ids delivery ids (UUID). Rejects where the store of the queue cannot be reached. */
   enqueue(ids: readonly string[]): Promise<void>
+  /** As `enqueue`, for what an owner has beyond its share. */
+  enqueueSurplus(ids: readonly string[]): Promise<void>
   /** Jobs that no worker took yet. */
   waiting(): Promise<number>
   close(): Promise<void>
@@ -29,27 +33,33 @@ export interface DeliveryQueue {
 
 export function createDeliveryQueue(backend: QueueBackend): DeliveryQueue {
   const queue = backend.createQueue<DeliverJob>(QUEUE)
+  const surplus = backend.createQueue<DeliverJob>(SURPLUS_QUEUE)
   function assertReachable(): void {
     if (!backend.isReachable()) throw new QueueUnavailableError('The store of the queue is away.')
   }
+  async function add(to: typeof queue, ids: readonly string[]): Promise<void> {
+    assertReachable()
+    if (ids.length <= CHUNK_SIZE) {
+      await to.add(JOB, { ids: packIds(ids) })
+      return
+    }
+    const jobs: { name: string; data: DeliverJob }[] = []
+    for (let at = 0; at < ids.length; at += CHUNK_SIZE) {
+      jobs.push({ name: JOB, data: { ids: packIds(ids.slice(at, at + CHUNK_SIZE)) } })
+    }
+    await to.addBulk(jobs)
+  }
   return {
-    async enqueue(ids) {
-      assertReachable()
-      if (ids.length <= CHUNK_SIZE) {
-        await queue.add(JOB, { ids: packIds(ids) })
-        return
-      }
-      const jobs: { name: string; data: DeliverJob }[] = []
-      for (let at = 0; at < ids.length; at += CHUNK_SIZE) {
-        jobs.push({ name: JOB, data: { ids: packIds(ids.slice(at, at + CHUNK_SIZE)) } })
-      }
-      await queue.addBulk(jobs)
-    },
+    enqueue: (ids) => add(queue, ids),
+    enqueueSurplus: (ids) => add(surplus, ids),
     async waiting() {
       assertReachable()
-      return await queue.getWaitingCount()
+      const counts = await Promise.all([queue.getWaitingCount(), surplus.getWaitingCount()])
+      return counts[0] + counts[1]
     },
-    close: () => queue.close(),
+    async close() {
+      await Promise.all([queue.close(), surplus.close()])
+    },
   }
 }
 
@@ -60,4 +70,13 @@ export function createDeliveryWorker(
   process: (ids: string[]) => Promise<void>,
 ): Worker {
   return backend.createWorker<DeliverJob>(QUEUE, (job) => process(unpackIds(job.data.ids)), options)
+}
+
+/** As `createDeliveryWorker`, for what owners have beyond their share. */
+export function createSurplusWorker(
+  backend: QueueBackend,
+  options: { concurrency: number },
+  process: (ids: string[]) => Promise<void>,
+): Worker {
+  return backend.createWorker<DeliverJob>(SURPLUS_QUEUE, (job) => process(unpackIds(job.data.ids)), options)
 }

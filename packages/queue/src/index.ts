@@ -2,6 +2,7 @@ export { createQueueBackend, type QueueBackend, type QueueConnection } from './b
 export {
   createDeliveryQueue,
   createDeliveryWorker,
+  createSurplusWorker,
   type DeliveryQueue,
   QueueUnavailableError,
 } from './delivery-queue.ts'

@@ -133,7 +133,7 @@ export async function parkDeliveries(
 }
 
 // Input:   $1 how many at most, $2 milliseconds until the sweep may look at them again
-// Output:  ids, earliest first
+// Output:  ids with their owners
 // Locks:   SKIP LOCKED, so that sweepers share the work instead of repeating it
 const SWEEP = `
 WITH due AS (
@@ -144,14 +144,18 @@ WITH due AS (
 )
 UPDATE deliveries_pending d SET wake_at = now() + $2::int * interval '1 millisecond'
 FROM due WHERE d.id = due.id
-RETURNING d.id`
+RETURNING d.id, d.owner_id AS "ownerId"`
 
 /** Deliveries that are due and in no worker's hands; marked so that the next sweep passes them over for `wakeAfterMs`. */
-export async function takeDue(pool: Pool, limit: number, wakeAfterMs: number): Promise<string[]> {
-  const { rows } = await pool.query<{ id: string }>({
+export async function takeDue(
+  pool: Pool,
+  limit: number,
+  wakeAfterMs: number,
+): Promise<{ id: string; ownerId: string }[]> {
+  const { rows } = await pool.query<{ id: string; ownerId: string }>({
     name: 'take-due',
     text: SWEEP,
     values: [limit, wakeAfterMs],
   })
-  return rows.map((row) => row.id)
+  return rows
 }

@@ -14,6 +14,8 @@ export interface DeliveryTarget {
   secrets: Buffer[]
   inFlightMax: number | null
   attemptTimeoutMs: number | null
+  /** Deliveries a second; null: no limit. */
+  rateLimit: number | null
   /** Null: the platform's. */
   retryPolicy: RetryPolicy | null
   disabled: boolean
@@ -32,6 +34,7 @@ export async function loadDeliveryTargets(
           WHERE s.endpoint_id = e.id AND (s.expires_at IS NULL OR s.expires_at > now())
           ORDER BY s.created_at DESC, s.id DESC) AS secrets,
         e.in_flight_max AS "inFlightMax", e.attempt_timeout_ms AS "attemptTimeoutMs",
+        e.rate_limit AS "rateLimit",
         e.retry_policy AS "retryPolicy",
         e.disabled_at IS NOT NULL AS disabled, e.deleted_at IS NOT NULL AS deleted
       FROM endpoints e WHERE e.id = ANY ($1::uuid[])`,

@@ -19,6 +19,8 @@ export interface EndpointInput {
   enabled?: boolean
   inFlightMax?: number | null
   attemptTimeoutMs?: number | null
+  /** Deliveries a second. */
+  rateLimit?: number | null
   retryPolicy?: RetryPolicy | null
 }
 
@@ -184,6 +186,7 @@ function toColumns(input: Partial<EndpointInput>) {
     ...(input.headers !== undefined && { headers: input.headers }),
     ...(input.inFlightMax !== undefined && { inFlightMax: input.inFlightMax }),
     ...(input.attemptTimeoutMs !== undefined && { attemptTimeoutMs: input.attemptTimeoutMs }),
+    ...(input.rateLimit !== undefined && { rateLimit: input.rateLimit }),
     ...(input.retryPolicy !== undefined && { retryPolicy: input.retryPolicy ?? PrismaTypes.DbNull }),
     ...(input.enabled === true && { disabledAt: null, disabledReason: null }),
     ...(input.enabled === false && { disabledAt: new Date(), disabledReason: DISABLED_BY_REQUEST }),

@@ -345,6 +345,7 @@ function toAnswer(endpoint: EndpointRecord, platformSchedule: RetrySchedule): En
     disabledReason: endpoint.disabledReason,
     inFlightMax: endpoint.inFlightMax,
     attemptTimeoutMs: endpoint.attemptTimeoutMs,
+    rateLimit: endpoint.rateLimit,
     retryPolicy,
     retrySchedule: retryPolicy === null ? platformSchedule : retrySchedule(retryPolicy),
     createdAt: endpoint.createdAt.toISOString(),
