@@ -57,6 +57,7 @@ const statusOf: Record<ProblemCode, number> = {
   invalid_event_type: 422,
   unknown_event_type: 422,
   event_type_taken: 409,
+  reserved_event_type: 422,
   event_type_in_use: 409,
   unknown_owner: 422,
   uid_taken: 409,

@@ -9,12 +9,17 @@ export async function describeLoss(field: Field, { findings }: Verdict): Promise
   const lines: string[] = []
   for (const [rule, found] of Map.groupBy(findings, (finding) => finding.rule)) {
     lines.push(`${rule}: ${found.length}`)
-    for (const finding of found.slice(0, DESCRIBED_MAX)) lines.push(...(await describe(field, finding)))
+    const examples = rule === 'too-many-duplicates' ? duplicates(field) : found
+    for (const example of examples.slice(0, DESCRIBED_MAX)) lines.push(...(await describe(field, example)))
   }
   return lines
 }
 
-async function describe(field: Field, { id, endpoint }: Finding): Promise<string[]> {
+function duplicates({ receiver }: Field): Pick<Finding, 'id' | 'endpoint'>[] {
+  return [...receiver.ledger.values()].filter(({ taken }) => taken > 1)
+}
+
+async function describe(field: Field, { id, endpoint }: Pick<Finding, 'id' | 'endpoint'>): Promise<string[]> {
   const message = decodeId('msg', id)
   if (message === undefined) return []
   const emitted = field.load.ledger.find((entry) => entry.id === id)

@@ -24,6 +24,8 @@ export interface RawAnswer {
 interface ReceivedEntry extends Received {
   /** What was answered to the POSTs that were not taken, for the way of a lost message. */
   refusals: string[]
+  /** When the others were, for that of a duplicate. */
+  takenAt: number[]
 }
 
 /** A receiver with a ledger: what came, whether it verified, and what it was answered. */
@@ -133,6 +135,7 @@ export async function startLedgerReceiver(events: ReceiverEvents): Promise<Ledge
   /** A sender that is gone does not hear that it was taken, and has to come again. */
   function take(entry: ReceivedEntry, isHeard: boolean): void {
     entry.taken += 1
+    entry.takenAt.push(Date.now())
     if (!isHeard) return
     entry.answered += 1
     events.onTaken(deliveryKey(entry.id, entry.endpoint))
@@ -143,7 +146,17 @@ export async function startLedgerReceiver(events: ReceiverEvents): Promise<Ledge
     const key = deliveryKey(id, endpoint)
     let entry = ledger.get(key)
     if (entry === undefined) {
-      entry = { id, endpoint, posts: 0, taken: 0, answered: 0, unverified: 0, altered: 0, refusals: [] }
+      entry = {
+        id,
+        endpoint,
+        posts: 0,
+        taken: 0,
+        answered: 0,
+        unverified: 0,
+        altered: 0,
+        refusals: [],
+        takenAt: [],
+      }
       ledger.set(key, entry)
     }
     return entry

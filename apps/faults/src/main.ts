@@ -86,7 +86,10 @@ async function runBackend(backend: Backend, planned: Fault[]) {
   const run = await runFaults({ backend, faults: planned, seed, perSecond, calmMs, say })
   const { verdict, worstRecoveryMs, calmDuplicates } = run
   for (const line of run.story) say(line)
-  say(`${calmDuplicates} duplicates before the first fault`)
+  say(
+    `${calmDuplicates} duplicates before the first fault; ${verdict.duplicates} in all, ` +
+      `${verdict.duplicatesUnanswered} of them after an attempt that got no answer in time`,
+  )
   const counts = Map.groupBy(planned, ({ name }) => name)
   say([...counts].map(([name, { length }]) => `${name} ${length}`).join(', '))
 

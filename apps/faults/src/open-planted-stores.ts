@@ -54,7 +54,9 @@ function rewriteStatements(pool: Pool, rewrites: Record<string, (text: string) =
   pool.on('connect', (client) => {
     const query = client.query.bind(client) as (...args: unknown[]) => unknown
     client.query = ((statement: string | NamedStatement, ...rest: unknown[]) => {
-      const rewrite = typeof statement === 'object' ? rewrites[statement.name ?? ''] : undefined
+      // A statement with something more is named after it, with a colon: record-attempts:exhausted.
+      const rewrite =
+        typeof statement === 'object' ? rewrites[statement.name?.split(':')[0] ?? ''] : undefined
       if (rewrite === undefined || typeof statement === 'string') return query(statement, ...rest)
       return query({ ...statement, text: rewrite(statement.text) }, ...rest)
     }) as typeof client.query

@@ -323,6 +323,7 @@ interface LedgerRow {
   state: string
   attempts: number
   logged: number
+  unanswered: number
   last_outcome: string | null
   overdue_ms: number | null
 }
@@ -332,10 +333,12 @@ async function readDatabaseLedger(
 ): Promise<Recorded[]> {
   const rows = await query<LedgerRow>(
     `SELECT d.message_id, d.endpoint_id, d.state::text, d.attempts, coalesce(a.logged, 0)::int AS logged,
+       coalesce(a.unanswered, 0)::int AS unanswered,
        a.last_outcome, extract(epoch FROM now() - d.due_at)::float8 * 1000 AS overdue_ms
      FROM deliveries d
      LEFT JOIN (
-       SELECT delivery_id, count(*) AS logged, (array_agg(outcome ORDER BY number DESC))[1] AS last_outcome
+       SELECT delivery_id, count(*) AS logged,
+         count(*) FILTER (WHERE outcome NOT IN ('delivered', 'rejected')) AS unanswered, (array_agg(outcome ORDER BY number DESC))[1] AS last_outcome
        FROM attempts GROUP BY delivery_id
      ) a ON a.delivery_id = d.id`,
   )
@@ -345,6 +348,7 @@ async function readDatabaseLedger(
     state: row.state,
     attempts: row.attempts,
     logged: row.logged,
+    unanswered: row.unanswered,
     lastOutcome: row.last_outcome ?? undefined,
     overdueMs: row.overdue_ms ?? undefined,
   }))

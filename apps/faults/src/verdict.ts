@@ -35,6 +35,8 @@ export interface Recorded {
   attempts: number
   /** Rows in the log of attempts. */
   logged: number
+  /** Those of them that got no whole answer: the receiver may have taken the message all the same. */
+  unanswered: number
   /** The outcome of the last row; undefined without one. */
   lastOutcome: string | undefined
   /** For how long it has been due, at the end; undefined where it has no due time. */
@@ -74,6 +76,8 @@ export interface Verdict {
   lost: number
   /** POSTs of what the receiver had taken before. */
   duplicates: number
+  /** Those of them that followed an attempt without an answer: the receiver took it, and said so too late. */
+  duplicatesUnanswered: number
   findings: Finding[]
 }
 
@@ -117,8 +121,11 @@ export function judge(
   }
 
   let duplicates = 0
-  for (const { id, endpoint, taken, unverified, altered } of receivedAt.values()) {
-    duplicates += Math.max(0, taken - 1)
+  let duplicatesUnanswered = 0
+  for (const [key, { id, endpoint, taken, unverified, altered }] of receivedAt) {
+    const again = Math.max(0, taken - 1)
+    duplicates += again
+    duplicatesUnanswered += Math.min(again, recordedAt.get(key)?.unanswered ?? 0)
     if (!known.has(id)) find('unknown-id', id, endpoint)
     if (unverified > 0) find('unverified', id, endpoint)
     if (altered > 0) find('altered', id, endpoint)
@@ -139,7 +146,7 @@ export function judge(
       .filter(({ rule }) => rule === 'lost' || rule === 'vanished')
       .map(({ id, endpoint }) => deliveryKey(id, endpoint)),
   ).size
-  return { acknowledged, lost, duplicates, findings }
+  return { acknowledged, lost, duplicates, duplicatesUnanswered, findings }
 }
 
 export function deliveryKey(id: string, endpoint: string): string {

@@ -26,6 +26,7 @@ const recorded = (change: Partial<Recorded> = {}): Recorded => ({
   state: 'delivered',
   attempts: 1,
   logged: 1,
+  unanswered: 0,
   lastOutcome: 'delivered',
   overdueMs: undefined,
   ...change,
@@ -153,6 +154,19 @@ describe('the verdict', () => {
     })
   })
 
+  it('tells duplicates apart that follow an attempt without an answer', () => {
+    const judged = (unanswered: number) =>
+      judge(
+        [emitted()],
+        [received({ taken: 3 })],
+        [recorded({ attempts: 3, logged: 3, unanswered })],
+        OPTIONS,
+      )
+    expect(judged(0)).toMatchObject({ duplicates: 2, duplicatesUnanswered: 0 })
+    expect(judged(1)).toMatchObject({ duplicates: 2, duplicatesUnanswered: 1 })
+    expect(judged(9)).toMatchObject({ duplicates: 2, duplicatesUnanswered: 2 })
+  })
+
   it('forgives 50 duplicates in 10,000 deliveries and no more', () => {
     const ids = Array.from({ length: 200 }, (_, at) => `msg_${at}`)
     const judged = (duplicates: number) =>
@@ -162,7 +176,7 @@ describe('the verdict', () => {
         ids.map((id) => recorded({ id })),
         OPTIONS,
       )
-    expect(judged(1)).toEqual({ acknowledged: 200, lost: 0, duplicates: 1, findings: [] })
+    expect(judged(1)).toMatchObject({ acknowledged: 200, lost: 0, duplicates: 1, findings: [] })
     expect(judged(2)).toMatchObject({ duplicates: 2, findings: [{ rule: 'too-many-duplicates' }] })
   })
 })

@@ -5,6 +5,7 @@ import {
   type Deliver,
   type HealthPolicy,
   healthPolicy,
+  startOperationalEvents,
   startProbe,
   startReleasePaced,
   startReplays,
@@ -45,8 +46,8 @@ const EMIT_JOBS_AT_ONCE = 8
 const DRAIN_MS = 10_000
 
 /**
- * Delivers, sweeps, probes endpoints, runs replays, accepts what applications put into the queue, and makes
- * tomorrow's partitions.
+ * Delivers, sweeps, probes endpoints, runs replays, accepts what applications put into the queue and what
+ * Posthorn has to say of itself, and makes tomorrow's partitions.
  */
 export function startWorker({
   store,
@@ -74,6 +75,7 @@ export function startWorker({
   const sweep = startSweep({ pool, queue, logger })
   const replays = startReplays({ pool, queue, logger })
   const probe = startProbe({ pool, queue, logger, policy })
+  const operationalEvents = startOperationalEvents({ pool, accept, logger })
   const releasePaced = startReleasePaced({ pool, queue, logger })
   const maintenance = startMaintenance({ pool, logger })
 
@@ -86,6 +88,7 @@ export function startWorker({
         sweep.stop(),
         replays.stop(),
         probe.stop(),
+        operationalEvents.stop(),
         releasePaced.stop(),
         maintenance.stop(),
         emitWorker.close(),

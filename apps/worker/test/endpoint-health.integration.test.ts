@@ -123,7 +123,7 @@ describeEachBackend((backend) => {
       retryPolicy: { delaysMs: [HOUR_MS] },
       inFlightMax: 30,
     })
-    platform.startWorker({}, PATIENT)
+    platform.startWorker({}, { ...PATIENT, releaseMax: 64 })
     await openByHand(endpoint.id)
     await emitMany(60)
     await allParked(60)

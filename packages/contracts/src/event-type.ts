@@ -28,6 +28,10 @@ export const EventType = Type.Object(
   {
     name: EventTypeName,
     description: Type.Union([Type.String(), Type.Null()]),
+    operational: Type.Boolean({
+      description:
+        'True: it is emitted by Posthorn itself, about endpoints and deliveries, and by nobody else.',
+    }),
     createdAt: Time('When it was made.'),
     updatedAt: Time('When it was last changed.'),
   },

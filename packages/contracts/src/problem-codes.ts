@@ -17,6 +17,7 @@ export const problemTitles = {
   invalid_event_type: 'The event type is not well formed',
   unknown_event_type: 'The event type is not in the catalogue',
   event_type_taken: 'The event type exists already',
+  reserved_event_type: 'The event type is emitted by Posthorn itself',
   event_type_in_use: 'Endpoints subscribe to the event type',
   unknown_owner: 'There is no such owner',
   uid_taken: 'The uid is taken',

@@ -1,4 +1,4 @@
-import { decodeId, newUuid, uuidTimeMs } from '@posthorn/contracts'
+import { decodeId, isOperationalEventType, newUuid, uuidTimeMs } from '@posthorn/contracts'
 import type { DeliveryQueue } from '@posthorn/queue'
 import { coalesce, type Logger } from '@posthorn/runtime'
 import {
@@ -33,6 +33,8 @@ export interface EmittedEvent {
   timestamp?: Date
   /** JSON text of the data, without insignificant white space. */
   data: Buffer
+  /** It is Posthorn's own, and may be of a type that is reserved for these. */
+  operational?: true
 }
 
 export interface AcceptedMessage {
@@ -53,6 +55,8 @@ export type AcceptResult =
   | { kind: 'id-out-of-range' }
   | { kind: 'unknown-owner' }
   | { kind: 'unknown-event-type' }
+  /** Only Posthorn itself emits it. */
+  | { kind: 'reserved-event-type' }
 
 export interface AcceptContext {
   pool: Pool
@@ -111,6 +115,7 @@ async function accept(
   add: (message: NewMessage) => Promise<NewMessageResult>,
   event: EmittedEvent,
 ): Promise<AcceptResult> {
+  if (!event.operational && isOperationalEventType(event.type)) return { kind: 'reserved-event-type' }
   const timestamp = event.timestamp ?? new Date()
   const key = event.idempotencyKey ?? event.id
   const ownId =

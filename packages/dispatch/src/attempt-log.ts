@@ -3,6 +3,11 @@ import { type AttemptResult, isTransient, type Pool, recordAttempts } from '@pos
 import { outlast } from './outlast.ts'
 
 const RETRIES_MAX = 5
+/**
+ * How long after its lease a result may still be written: the claim decides whether it counts. What is not
+ * written is sent again.
+ */
+const OVERTIME_MS = 60_000
 
 interface Entry {
   result: AttemptResult
@@ -15,7 +20,7 @@ type Written = boolean | { error: unknown }
 export interface AttemptLog {
   /**
    * Resolves when the result is committed: true, or false where the claim was lost meanwhile.
-   * Rejects where it cannot be written within the lease: the delivery will be made again.
+   * Rejects where it cannot be written until some time after the lease: the delivery will be made again.
    */
   add(result: AttemptResult, leaseUntilMs: number): Promise<boolean>
   close(): Promise<void>
@@ -47,13 +52,13 @@ export function createAttemptLog(context: Context): AttemptLog {
 
 async function commit(context: Context, entries: Entry[]): Promise<Written[]> {
   const results = entries.map((entry) => entry.result)
-  // The POSTs are made. While nobody else may take the deliveries, it is worth waiting to say so.
-  const leaseUntilMs = Math.min(...entries.map((entry) => entry.leaseUntilMs))
+  // The POSTs are made. While nobody else has taken the deliveries, it is worth waiting to say so.
+  const untilMs = Math.max(...entries.map((entry) => entry.leaseUntilMs)) + OVERTIME_MS
   for (let failures = 0; ; failures++) {
     try {
       const written = await outlast(
         () => recordAttempts(context.pool, results),
-        leaseUntilMs,
+        untilMs,
         (error) => context.logger.warn({ err: error, results: results.length }, 'attempts.waiting'),
       )
       return results.map((result) => written.has(result.deliveryId))

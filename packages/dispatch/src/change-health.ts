@@ -150,13 +150,28 @@ async function letGoWhatHasRoom(pool: Pool, policy: HealthPolicy, steps: Step[])
   }
 }
 
-function toChange({ endpointId, expected, after, nowMs }: Step, policy: HealthPolicy): HealthChange {
+function toChange(step: Step, policy: HealthPolicy): HealthChange {
+  const { endpointId, expected, after, nowMs } = step
+  const event = turn(step)
   return {
     endpointId,
     expected,
     version: newUuid(),
     health: isHealthy(after, nowMs, policy) ? null : after,
+    ...(event !== undefined && { event }),
   }
+}
+
+/** What subscribers are told: once that it fails, however often it is probed, and once that it recovered. */
+function turn({ before, after, nowMs }: Step): HealthChange['event'] {
+  if (before.openings === 0 && after.openings > 0) {
+    const sinceMs = after.failingSinceMs ?? nowMs
+    return { type: 'endpoint.failing', reason: after.reason ?? 'Too many attempts failed.', sinceMs }
+  }
+  if (before.openings > 0 && after.openings === 0) {
+    return { type: 'endpoint.recovered', reason: 'It takes deliveries again.', sinceMs: nowMs }
+  }
+  return undefined
 }
 
 function outcomeOf({ after, nowMs }: Step, policy: HealthPolicy): ChangedHealth {

@@ -33,6 +33,7 @@ export {
   releaseRoom,
 } from './endpoint-health.ts'
 export { type LoadSampler, startLoadSampler } from './load-sampler.ts'
+export { type OperationalEvents, startOperationalEvents } from './operational-events.ts'
 export { messagePayload, payloadData } from './payload.ts'
 export { type Probe, startProbe } from './probe.ts'
 export { type ReleasePaced, startReleasePaced } from './release-paced.ts'

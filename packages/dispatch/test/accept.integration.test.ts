@@ -191,6 +191,12 @@ test('an event type that is not in the catalogue is refused', async () => {
   expect((await stored()).messages).toEqual([])
 })
 
+test('an event type that only Posthorn itself emits is refused, unless it is its own', async () => {
+  expect(await emit({ type: 'endpoint.disabled' })).toEqual({ kind: 'reserved-event-type' })
+  expect((await stored()).messages).toEqual([])
+  expect(await emit({ type: 'endpoint.disabled', operational: true })).toMatchObject({ kind: 'accepted' })
+})
+
 test.each([
   ['two days old', () => idAt(Date.now() - 2 * DAY_MS)],
   ['two days ahead', () => idAt(Date.now() + 2 * DAY_MS)],
@@ -280,6 +286,7 @@ describe('a job that an application put into the queue', () => {
       message({ data: JSON.stringify('x'.repeat(1_000)) }),
       message({ timestamp: 'yesterday' }),
       message({ id: encodeId('msg', idAt(0)) }),
+      message({ type: 'message.exhausted' }),
     ]
     const error = await acceptJob(context(), { messages: [message(), ...bad, message()] }).catch(
       (reason: RefusedMessagesError) => reason,
@@ -295,6 +302,7 @@ describe('a job that an application put into the queue', () => {
         `${bad[4]!.id}: payload_too_large`,
         `${bad[5]!.id}: invalid_timestamp`,
         `${bad[6]!.id}: id_out_of_range`,
+        `${bad[7]!.id}: reserved_event_type`,
       ].sort(),
     )
     expect((await stored()).messages).toHaveLength(2)

@@ -4,18 +4,25 @@ import { createLogger } from '@posthorn/runtime'
 import {
   type ClaimedDelivery,
   claimDeliveries,
+  deleteEndpoint,
   disableEndpoint,
   endDeliveries,
   loadDeliveryTargets,
+  parkDeliveries,
   type ReplaySelection,
   recordAttempts,
   releaseDeliveries,
+  resetEndpointHealth,
   takeDue,
+  updateEndpoint,
 } from '@posthorn/store'
 import fc from 'fast-check'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { attemptResult } from '../src/attempt-result.ts'
-import { askReplay, type Replays, retryDelivery, startReplays } from '../src/index.ts'
+import { attemptResult, policyOutcome } from '../src/attempt-result.ts'
+import { changeHealth } from '../src/change-health.ts'
+import { HEALTH_POLICY, type HealthPolicy, healthEvent } from '../src/endpoint-health.ts'
+import { askReplay, type Probe, type Replays, retryDelivery, startProbe, startReplays } from '../src/index.ts'
+import { skipDisabled } from '../src/skip-disabled.ts'
 import { type DeliveryPath, startDeliveryPath } from './start-delivery-path.ts'
 
 const TYPE = 'pay_info.paid'
@@ -28,6 +35,12 @@ const GRACE_MS = 10 * MINUTE_MS
 const POLICY = { delaysMs: [HOUR_MS, 5 * HOUR_MS] }
 const ATTEMPTS_MAX = retrySchedule(POLICY).length
 const DELIVERIES_MAX = 5
+const HEALTH: HealthPolicy = {
+  ...{ ...HEALTH_POLICY, failuresMax: 2, openMs: HOUR_MS, openMaxMs: 4 * HOUR_MS },
+  ...{ throttledMs: HOUR_MS, newsMs: 3 * HOUR_MS, releaseMax: 10, disableAfterMs: null },
+}
+/** What the breaker holds back is looked at a quarter of an hour after it should have been let go. */
+const LOOK_MAX_MS = HEALTH.newsMs + GRACE_MS + 15 * MINUTE_MS
 
 type Step =
   | { kind: 'accept' }
@@ -36,6 +49,9 @@ type Step =
   /** What some worker has from its claim to say, which it may have lost or said before. */
   | { kind: 'record'; back: number; status: number }
   | { kind: 'hand-back'; back: number; delayMs: number }
+  /** The endpoint's breaker opened after the claim. */
+  | { kind: 'park'; back: number }
+  | { kind: 'probe' }
   /** Time passes: what was due, leased or to be looked at in so long is so now. */
   | { kind: 'pass'; ms: number }
   | { kind: 'retry'; at: number }
@@ -57,6 +73,8 @@ const anyStep: fc.Arbitrary<Step> = fc.oneof(
     back: fc.nat(6),
     delayMs: fc.constantFrom(0, HOUR_MS),
   }),
+  weighted(1, { kind: fc.constant('park' as const), back: fc.nat(6) }),
+  weighted(2, { kind: fc.constant('probe' as const) }),
   weighted(5, {
     kind: fc.constant('pass' as const),
     ms: fc.constantFrom(HOUR_MS, LEASE_MS + MINUTE_MS, DAY_MS),
@@ -76,6 +94,8 @@ function weighted<T extends object>(weight: number, model: { [K in keyof T]: fc.
   return { weight: weight * 10, arbitrary: fc.record(model) }
 }
 
+const anySteps = fc.array(anyStep, { maxLength: 30, size: 'max' })
+
 /** Where deliveries begin: taken, gone, failed once, or still in the hands of a worker. */
 const anyStart = fc.array(fc.constantFrom(200, 410, 500, undefined), { minLength: 1, maxLength: 3 })
 
@@ -90,6 +110,8 @@ interface Row {
   leaseUntil: Date | null
   ended: Date | null
   claimable: boolean
+  /** Whether its endpoint's breaker has anything to say. */
+  breaks: boolean
   /** Whether the sweep comes to it no later than it should. */
   looked: boolean
   /** Numbers in the log of attempts. */
@@ -102,23 +124,28 @@ interface Held {
   claim: string
 }
 
+const logger = createLogger({ level: 'fatal', name: 'test' })
+/** Jobs are only hints. */
+const queue = { enqueue: () => Promise.resolve(), waiting: () => Promise.resolve(0) }
+
 let path: DeliveryPath
 let replays: Replays[]
+let probe: Probe
 let owners = 0
 
 beforeAll(async () => {
   path = await startDeliveryPath({ name: 'postgres', queuePrefix: 'unused' })
   await path.addEventTypes(TYPE)
-  const logger = createLogger({ level: 'fatal', name: 'test' })
-  const queue = { enqueue: () => Promise.resolve(), waiting: () => Promise.resolve(0) }
-  replays = [1, 2].map(() => startReplays({ pool: path.store.pool, queue, logger }))
-  await Promise.all(replays.map((each) => each.stop()))
+  const { pool } = path.store
+  replays = [1, 2].map(() => startReplays({ pool, queue, logger }))
+  probe = startProbe({ pool, queue, logger, policy: HEALTH })
+  await Promise.all([...replays, probe].map((each) => each.stop()))
 })
 afterAll(() => path.close())
 
 test('whatever happens to them, deliveries have ended or are due, within their policy, and none is lost', async () => {
   await fc.assert(
-    fc.asyncProperty(anyStart, fc.array(anyStep, { maxLength: 30, size: 'max' }), async (start, steps) => {
+    fc.asyncProperty(anyStart, anySteps, fc.constantFrom(200, 500), async (start, steps, status) => {
       const course = await startCourse()
       for (const _ of start) await course.take({ kind: 'accept' })
       await course.take({ kind: 'claim', swept: false })
@@ -127,26 +154,23 @@ test('whatever happens to them, deliveries have ended or are due, within their p
       }
       await course.take({ kind: 'enable' })
       for (const step of steps) await course.take(step)
-      await course.runOut()
+      await course.runOut(status)
     }),
     // A busy machine tries fewer.
-    { numRuns: 150, interruptAfterTimeLimit: 40_000 },
+    { numRuns: 60, interruptAfterTimeLimit: 20_000 },
   )
 })
 
 /** Deliveries of one endpoint, of which every step is looked at. */
 async function startCourse() {
-  const { pool } = path.store
+  const { pool, prisma } = path.store
   await pool.query('DELETE FROM replays')
+  await pool.query('DELETE FROM endpoint_health')
   await pool.query('DELETE FROM deliveries')
   const owner = `owner-${owners++}`
   const ownerId = await path.addOwner(owner)
   const { id: endpointId } = await path.addEndpoint(ownerId, 'http://127.0.0.1:1/', [TYPE])
-  const context = {
-    pool,
-    queue: { enqueue: () => Promise.resolve() },
-    logger: createLogger({ level: 'fatal', name: 'test' }),
-  }
+  const context = { pool, queue, logger }
   const held: Held[] = []
   /** Attempts since a delivery was accepted or, having ended, sent again. */
   const attemptsSince = new Map<string, number>()
@@ -188,11 +212,28 @@ async function startCourse() {
         }
         return { handedBack: one }
       }
+      case 'park': {
+        const one = held.at(-1 - (step.back % Math.max(1, held.length)))
+        if (one !== undefined) {
+          await parkDeliveries(pool, [{ id: one.delivery.id, claim: one.claim, endpointId }])
+        }
+        return { handedBack: one }
+      }
+      case 'probe':
+        await probe.once()
+        return {}
       case 'pass':
         await pool.query(
           `UPDATE deliveries_pending SET due_at = due_at - $1 * interval '1 millisecond',
              wake_at = wake_at - $1 * interval '1 millisecond',
              lease_until = lease_until - $1 * interval '1 millisecond'`,
+          [step.ms],
+        )
+        await pool.query(
+          `UPDATE endpoint_health SET since = since - $1 * interval '1 millisecond',
+             failing_since = failing_since - $1 * interval '1 millisecond',
+             window_since = window_since - $1 * interval '1 millisecond',
+             probe_at = probe_at - $1 * interval '1 millisecond'`,
           [step.ms],
         )
         return {}
@@ -214,13 +255,11 @@ async function startCourse() {
         await runReplays()
         return { reopened: idsOf(rows) }
       case 'disable':
-        await disableEndpoint(pool, endpointId, 'Disabled by its owner.')
-        return {}
       case 'enable':
-        await pool.query('UPDATE endpoints SET disabled_at = NULL WHERE id = $1', [endpointId])
+        await updateEndpoint(prisma, { id: endpointId, ownerId }, { enabled: step.kind === 'enable' })
         return {}
       case 'delete':
-        await pool.query('UPDATE endpoints SET deleted_at = now() WHERE id = $1', [endpointId])
+        await deleteEndpoint(prisma, { id: endpointId, ownerId })
         return {}
     }
   }
@@ -229,27 +268,37 @@ async function startCourse() {
   async function claim(ids: string[]): Promise<Allowed> {
     const uuid = newUuid()
     const claimed = await claimDeliveries(pool, ids, uuid, LEASE_MS)
-    const claimable = rows.filter((row) => row.claimable && ids.includes(row.id))
-    expect(claimed.map(({ id }) => id).sort()).toEqual(idsOf(claimable))
+    const claimable = idsOf(rows.filter((row) => row.claimable && ids.includes(row.id)))
+    if (rows.some(({ breaks }) => breaks)) expect(claimable).toEqual(expect.arrayContaining(idsOf(claimed)))
+    else expect(idsOf(claimed).sort()).toEqual(claimable)
     const [target] = await loadDeliveryTargets(pool, [endpointId])
     if (target!.disabled || target!.deleted) {
       const ended = claimed.map(({ id }) => ({ id, claim: uuid }))
       await endDeliveries(pool, ended, target!.deleted ? 'cancelled' : 'skipped')
-      return { endedUntried: ended.map(({ id }) => id) }
+      if (claimed.some(({ health }) => health !== null)) await resetEndpointHealth(pool, endpointId)
+      return { endedUntried: idsOf(ended), claimed: claimable }
     }
     held.push(...claimed.map((delivery) => ({ delivery, claim: uuid })))
-    return { claimed: idsOf(claimable) }
+    return { claimed: claimable }
   }
 
   async function record({ delivery, claim }: Held, status: number): Promise<Allowed> {
+    const startedAt = new Date()
+    const outcome = answered(status)
+    const attempted = { deliveryId: delivery.id, startedAtMs: startedAt.getTime() }
+    const event = healthEvent(policyOutcome(outcome, startedAt), attempted, HEALTH)
+    await changeHealth({ ...context, policy: HEALTH }, [{ endpointId, event }])
     const { result, disable } = attemptResult({
-      ...{ delivery, claim, startedAt: new Date(), outcome: answered(status) },
-      ...{ policy: POLICY, random: Math.random() },
+      ...{ delivery, claim, startedAt, outcome, policy: POLICY, random: Math.random() },
     })
     if (disable !== undefined) await disableEndpoint(pool, endpointId, disable)
     const isHeld = rows.some((row) => row.id === delivery.id && row.claim === claim)
     expect(await recordAttempts(pool, [result])).toEqual(new Set(isHeld ? [delivery.id] : []))
-    return isHeld ? { attempted: delivery.id } : {}
+    if (disable !== undefined) await skipDisabled(pool, endpointId)
+    return {
+      ...(isHeld && { attempted: delivery.id }),
+      endedUntried: disable === undefined ? [] : idsOf(rows),
+    }
   }
 
   /** Is every change of a delivery one that the step may make? */
@@ -278,22 +327,21 @@ async function startCourse() {
 
   const sweep = async () => (await takeDue(pool, 1_000, GRACE_MS)).map(({ id }) => id)
 
-  const readRows = async () => (await pool.query<Row>(READ, [endpointId, GRACE_MS])).rows
+  const readRows = async () => (await pool.query<Row>(READ, [endpointId, LOOK_MAX_MS])).rows
 
-  /** However they are now, the sweep alone brings all of them to their end. */
-  async function runOut(): Promise<void> {
+  /** However they are now, sweep and probe alone bring all of them to their end. */
+  async function runOut(status: number): Promise<void> {
     await take({ kind: 'enable' })
     for (let round = 0; rows.some(({ state }) => state === 'pending'); round++) {
-      expect(round).toBeLessThan(ATTEMPTS_MAX)
+      // A breaker that stays open lets one attempt go at a time.
+      expect(round).toBeLessThan(2 * DELIVERIES_MAX * ATTEMPTS_MAX)
       await take({ kind: 'pass', ms: 2 * DAY_MS })
-      const pending = idsOf(rows.filter(({ state }) => state === 'pending'))
+      await take({ kind: 'probe' })
+      // The jobs of what it let go are lost.
+      await take({ kind: 'pass', ms: MINUTE_MS })
       held.length = 0
       await take({ kind: 'claim', swept: true })
-      // Of an endpoint that was deleted, they have ended with that.
-      const stillPending = idsOf(rows.filter(({ state }) => state === 'pending'))
-      expect([[], pending]).toContainEqual(stillPending)
-      expect(held.map(({ delivery }) => delivery.id).sort()).toEqual(stillPending)
-      for (const [at] of stillPending.entries()) await take({ kind: 'record', back: at, status: 500 })
+      for (const back of held.keys()) await take({ kind: 'record', back, status })
     }
   }
 
@@ -313,6 +361,7 @@ SELECT d.id, d.state::text, d.attempts, d.attempts_before_replay AS "attemptsBef
   d.due_at AS due, d.wake_at AS wake, d.lease_until AS "leaseUntil", d.ended_at AS ended,
   d.state = 'pending' AND d.due_at <= now() AND (d.lease_until IS NULL OR d.lease_until <= now()) AS claimable,
   coalesce(d.wake_at <= greatest(d.due_at, now()) + $2::int * interval '1 millisecond', false) AS looked,
+  d.state = 'pending' AND EXISTS (SELECT FROM endpoint_health h WHERE h.endpoint_id = d.endpoint_id) AS breaks,
   ARRAY (SELECT a.number FROM attempts a WHERE a.delivery_id = d.id ORDER BY a.number) AS log
 FROM deliveries d WHERE d.endpoint_id = $1 ORDER BY d.id`
 

@@ -1,4 +1,5 @@
 import type { RetryPolicy } from '@posthorn/contracts'
+import { aboutEndpoint, isSubscribed } from './operational-events.ts'
 import type { Pool } from './pool.ts'
 
 /** What a worker needs of an endpoint to deliver to it. */
@@ -42,12 +43,26 @@ export async function loadDeliveryTargets(
   return rows
 }
 
+// Input:   $1 the endpoint, $2 why
+// Output:  its id, where it was enabled
+const DISABLE = `
+WITH disabled AS (
+  UPDATE endpoints SET disabled_at = now(), disabled_reason = $2, updated_at = now()
+  WHERE id = $1 AND disabled_at IS NULL AND deleted_at IS NULL
+  RETURNING id, owner_id, disabled_reason, disabled_at
+), noted AS (
+  INSERT INTO operational_events (id, type, owner_id, data)
+  SELECT uuidv7(), 'endpoint.disabled', d.owner_id,
+    json_build_object('about', ${aboutEndpoint('d.id')}, 'reason', d.disabled_reason, 'since', d.disabled_at)
+  FROM disabled d WHERE ${isSubscribed('d.owner_id', "'endpoint.disabled'")}
+)
+SELECT id FROM disabled`
+
 /** Stops deliveries to an endpoint. Only the first reason is kept. */
 export async function disableEndpoint(pool: Pool, endpointId: string, reason: string): Promise<boolean> {
   const { rowCount } = await pool.query({
     name: 'disable-endpoint',
-    text: `UPDATE endpoints SET disabled_at = now(), disabled_reason = $2, updated_at = now()
-      WHERE id = $1 AND disabled_at IS NULL AND deleted_at IS NULL`,
+    text: DISABLE,
     values: [endpointId, reason],
   })
   return (rowCount ?? 0) > 0

@@ -1,3 +1,5 @@
+import type { OperationalEventType } from '@posthorn/contracts'
+import { aboutEndpoint, isSubscribed } from './operational-events.ts'
 import type { Pool } from './pool.ts'
 
 /** The circuit breaker of an endpoint. Times are milliseconds by the database's clock. */
@@ -73,6 +75,8 @@ export interface HealthChange {
   version: string
   /** Null: healthy again, nothing to remember. */
   health: EndpointHealth | null
+  /** What subscribers are told of it. */
+  event?: { type: OperationalEventType; reason: string; sinceMs: number }
 }
 
 // Keys:    endpoint_health.endpoint_id
@@ -80,8 +84,8 @@ export interface HealthChange {
 // Output:  the endpoints whose row was still the one that was read; of two that change it at once one wins
 const SAVE = `
 WITH input AS MATERIALIZED (
-  SELECT i."endpointId" AS endpoint_id, i.expected, i.version, i.health IS NULL AS healthy, h.*
-  FROM json_to_recordset($1::json) AS i ("endpointId" uuid, expected uuid, version uuid, health json)
+  SELECT i."endpointId" AS endpoint_id, i.expected, i.version, i.health IS NULL AS healthy, i.event, h.*
+  FROM json_to_recordset($1::json) AS i ("endpointId" uuid, expected uuid, version uuid, health json, event json)
   LEFT JOIN LATERAL json_to_record(i.health) AS h (state endpoint_health_state, "sinceMs" float8, reason text,
     "failingSinceMs" float8, failures int, "windowSinceMs" float8, "windowAttempts" int, "windowFailures" int,
     openings int, "probeAtMs" float8, "releaseLimit" int, released int, "releasedThrough" uuid,
@@ -111,8 +115,22 @@ WITH input AS MATERIALIZED (
   FROM input WHERE expected IS NULL AND NOT healthy
   ON CONFLICT (endpoint_id) DO NOTHING
   RETURNING endpoint_id
+), written AS MATERIALIZED (
+  SELECT endpoint_id FROM deleted UNION ALL SELECT endpoint_id FROM updated UNION ALL SELECT endpoint_id FROM inserted
+), told AS MATERIALIZED (
+  SELECT i.endpoint_id, i.event ->> 'type' AS type, i.event ->> 'reason' AS reason,
+    to_timestamp((i.event ->> 'sinceMs')::float8 / 1000) AS since,
+    -- Of one that is disabled or deleted, what its last attempts do is no news.
+    (SELECT e.owner_id FROM endpoints e
+      WHERE e.id = i.endpoint_id AND e.disabled_at IS NULL AND e.deleted_at IS NULL) AS owner_id
+  FROM input i WHERE i.event IS NOT NULL AND i.endpoint_id IN (SELECT endpoint_id FROM written)
+), noted AS (
+  INSERT INTO operational_events (id, type, owner_id, data)
+  SELECT uuidv7(), t.type, t.owner_id,
+    json_build_object('about', ${aboutEndpoint('t.endpoint_id')}, 'reason', t.reason, 'since', t.since)
+  FROM told t WHERE t.owner_id IS NOT NULL AND ${isSubscribed('t.owner_id', 't.type')}
 )
-SELECT endpoint_id AS id FROM deleted UNION ALL SELECT endpoint_id FROM updated UNION ALL SELECT endpoint_id FROM inserted`
+SELECT endpoint_id AS id FROM written`
 
 /** @returns the endpoints that were written; what another changed meanwhile has to be read again */
 export async function saveEndpointHealth(pool: Pool, changes: readonly HealthChange[]): Promise<Set<string>> {

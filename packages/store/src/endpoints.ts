@@ -1,6 +1,7 @@
 import { newUuid, type RetryPolicy } from '@posthorn/contracts'
 import { RESET_HEALTH } from './endpoint-health.ts'
 import { type Endpoint, Prisma as PrismaTypes } from './generated/client.ts'
+import { aboutEndpoint, isSubscribed } from './operational-events.ts'
 import type { Prisma } from './prisma.ts'
 import { prismaCode } from './prisma-code.ts'
 
@@ -63,21 +64,51 @@ export async function updateEndpoint(
   change: Partial<EndpointInput>,
 ): Promise<EndpointResult> {
   return await save(prisma, change, async (transaction) => {
+    const before = change.enabled === undefined ? undefined : await lockEndpoint(transaction, key)
+    const { enabled, ...others } = change
+    // Of one that is disabled already, the first reason and time are kept.
+    const columns = enabled === false && before?.disabled === true ? others : change
     const [endpoint] = await transaction.endpoint.updateManyAndReturn({
       where: { ...key, deletedAt: null },
       data: {
         ...(change.url !== undefined && { url: change.url }),
         ...(change.eventTypes !== undefined && { eventTypes: change.eventTypes }),
-        ...toColumns(change),
+        ...toColumns(columns),
       },
     })
     // Enabled or disabled by hand: what Posthorn thought of it does not count any more.
-    if (endpoint !== undefined && change.enabled !== undefined) {
+    if (endpoint !== undefined && enabled !== undefined) {
       await transaction.$executeRawUnsafe(RESET_HEALTH, endpoint.id)
+      if (enabled && before?.ill) await transaction.$executeRawUnsafe(NOTE_RECOVERED, endpoint.id)
     }
     return endpoint
   })
 }
+
+/** @returns whether it is disabled, and whether Posthorn said that it is ill: that it was disabled, or fails */
+async function lockEndpoint(
+  transaction: Transaction,
+  key: EndpointKey,
+): Promise<{ disabled: boolean; ill: boolean } | undefined> {
+  const [id, uid] = 'id' in key ? [key.id, null] : [null, key.uid]
+  const [endpoint] = await transaction.$queryRaw<{ id: string; reason: string | null; disabled: boolean }[]>`
+    SELECT id, disabled_at IS NOT NULL AS disabled, disabled_reason AS reason FROM endpoints
+    WHERE owner_id = ${key.ownerId}::uuid AND (id = ${id}::uuid OR uid = ${uid}) AND deleted_at IS NULL
+    FOR UPDATE`
+  if (endpoint === undefined) return undefined
+  if (endpoint.disabled) return { disabled: true, ill: endpoint.reason !== DISABLED_BY_REQUEST }
+  const failing = await transaction.$queryRaw<unknown[]>`
+    SELECT 1 FROM endpoint_health WHERE endpoint_id = ${endpoint.id}::uuid AND openings > 0 FOR UPDATE`
+  return { disabled: false, ill: failing.length > 0 }
+}
+
+// Input:   $1 the endpoint
+const NOTE_RECOVERED = `
+INSERT INTO operational_events (id, type, owner_id, data)
+SELECT uuidv7(), 'endpoint.recovered', e.owner_id,
+  json_build_object('about', ${aboutEndpoint('e.id')}, 'reason', 'It was enabled by request.', 'since', now())
+FROM endpoints e
+WHERE e.id = $1::uuid AND ${isSubscribed('e.owner_id', "'endpoint.recovered'")}`
 
 export async function findEndpoint(prisma: Prisma, key: EndpointKey): Promise<EndpointRecord | undefined> {
   return (await prisma.endpoint.findFirst({ where: { ...key, deletedAt: null } })) ?? undefined

@@ -11,6 +11,12 @@ export * from './endpoints.ts'
 export * from './event-types.ts'
 export * from './messages.ts'
 export * from './migrate.ts'
+export {
+  type AboutEndpoint,
+  deleteOperationalEvents,
+  type OperationalEventRecord,
+  takeOperationalEvents,
+} from './operational-events.ts'
 export * from './owners.ts'
 export * from './partitions.ts'
 export * from './pool.ts'

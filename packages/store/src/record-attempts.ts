@@ -1,4 +1,6 @@
+import { operationalEvents } from '@posthorn/contracts'
 import type { Held } from './claim-deliveries.ts'
+import { aboutEndpoint, isSubscribed } from './operational-events.ts'
 import type { Pool } from './pool.ts'
 
 export type EndState = 'delivered' | 'dead' | 'cancelled' | 'skipped'
@@ -45,7 +47,8 @@ WITH input AS MATERIALIZED (
 ), left_pending AS (
   DELETE FROM deliveries_pending d USING input i
   WHERE d.id = i.delivery_id AND d.claim = i.claim AND i.state <> 'pending'
-  RETURNING d.id, i.state, d.message_id, d.endpoint_id, d.owner_id, d.event_type, i.number
+  RETURNING d.id, i.state, d.message_id, d.endpoint_id, d.owner_id, d.event_type, i.number,
+    i.outcome, i.status, i.started_at
 ), ended AS (
   INSERT INTO deliveries_ended (id, state, message_id, endpoint_id, owner_id, event_type, attempts, ended_at)
   SELECT id, state, message_id, endpoint_id, owner_id, event_type, number, now() FROM left_pending
@@ -67,7 +70,22 @@ WITH input AS MATERIALIZED (
     i.headers, substring($17::bytea FROM i.start FOR i.length), i.truncated
   FROM input i WHERE i.delivery_id IN (SELECT id FROM written)
   ON CONFLICT (delivery_id, number) DO NOTHING
-)
+)`
+
+// A delivery that is dead is an event, where somebody subscribes to it. Of an event's own deliveries it is
+// not: an endpoint that takes nothing would make events without end.
+// Only where one is dead: in every statement it would cost 2 to 6 % of each.
+const NOTE_EXHAUSTED = `, exhausted AS (
+  INSERT INTO operational_events (id, type, owner_id, data)
+  SELECT uuidv7(), 'message.exhausted', l.owner_id, json_build_object('about', ${aboutEndpoint('l.endpoint_id')},
+    'messageId', l.message_id, 'eventType', l.event_type, 'deliveryId', l.id, 'attempts', l.number,
+    'startedAt', l.started_at, 'outcome', l.outcome, 'status', l.status)
+  FROM left_pending l
+  WHERE l.state = 'dead' AND l.event_type <> ALL ('{${Object.keys(operationalEvents).join()}}'::text[])
+    AND ${isSubscribed('l.owner_id', "'message.exhausted'")}
+)`
+
+const WRITTEN = `
 SELECT id FROM written`
 
 /**
@@ -91,8 +109,9 @@ export async function recordAttempts(pool: Pool, results: readonly AttemptResult
   }
   const column = <T>(of: (result: AttemptResult) => T) => results.map(of)
   const { rows } = await pool.query<{ id: string }>({
-    name: 'record-attempts',
-    text: RECORD,
+    ...(results.some(({ next }) => next.state === 'dead')
+      ? { name: 'record-attempts:exhausted', text: RECORD + NOTE_EXHAUSTED + WRITTEN }
+      : { name: 'record-attempts', text: RECORD + WRITTEN }),
     values: [
       column((result) => result.deliveryId),
       column((result) => result.claim),

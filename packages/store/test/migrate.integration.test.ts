@@ -39,6 +39,7 @@ test('an empty database gets every table and the partitions of the days ahead', 
     '20261122000000_replays',
     '20261122000200_retry_policy',
     '20261122000300_endpoint_health',
+    '20261122000400_operational_events',
     '20261122000500_rate_limit',
   ])
   expect(await tables()).toEqual([
@@ -53,6 +54,7 @@ test('an empty database gets every table and the partitions of the days ahead', 
     'event_types',
     'idempotency_keys',
     'messages',
+    'operational_events',
     'owners',
     'replays',
   ])

@@ -288,7 +288,7 @@ async function saved(
         `Another endpoint of this owner has the uid ${body.uid}. Choose another.`,
       )
     case 'unknown-event-types': {
-      const explain = await createEventTypeHint(store.pool)
+      const explain = await createEventTypeHint(store.pool, 'subscribe')
       const errors = result.names.map((name) => ({
         path: `/eventTypes/${body.eventTypes?.indexOf(name)}`,
         message: explain(name),

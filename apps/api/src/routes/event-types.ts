@@ -2,6 +2,7 @@ import {
   EventType,
   EventTypeChange,
   isEventType,
+  isOperationalEventType,
   LIST_LIMIT_DEFAULT,
   List,
   NewEventType,
@@ -39,11 +40,17 @@ export function registerEventTypes(app: Api, { store }: ApiContext): void {
         body: NewEventType,
         response: {
           201: EventType,
-          ...problemResponses(...bodyProblems, 'invalid_event_type', 'event_type_taken'),
+          ...problemResponses(
+            ...bodyProblems,
+            'invalid_event_type',
+            'reserved_event_type',
+            'event_type_taken',
+          ),
         },
       },
     },
     async (request, reply) => {
+      refuseReserved(request.body.name)
       const result = await createEventType(prisma, request.body)
       if (result.kind === 'name-taken') {
         throw new ProblemError(
@@ -110,10 +117,14 @@ export function registerEventTypes(app: Api, { store }: ApiContext): void {
         security: bearer,
         params,
         body: EventTypeChange,
-        response: { 200: EventType, ...problemResponses(...bodyProblems, 'not_found') },
+        response: {
+          200: EventType,
+          ...problemResponses(...bodyProblems, 'not_found', 'reserved_event_type'),
+        },
       },
     },
     async ({ params: { name }, body }) => {
+      refuseReserved(name)
       const eventType = isEventType(name) ? await updateEventType(prisma, name, body) : undefined
       if (eventType === undefined) throw notFound()
       return toEventType(eventType)
@@ -131,11 +142,12 @@ export function registerEventTypes(app: Api, { store }: ApiContext): void {
         params,
         response: {
           204: Type.Null({ description: 'It is deleted.' }),
-          ...problemResponses('not_found', 'event_type_in_use'),
+          ...problemResponses('not_found', 'reserved_event_type', 'event_type_in_use'),
         },
       },
     },
     async ({ params: { name } }, reply) => {
+      refuseReserved(name)
       const result = isEventType(name) ? await deleteEventType(prisma, name) : { kind: 'unknown' as const }
       if (result.kind === 'unknown') throw notFound()
       if (result.kind === 'in-use') {
@@ -153,6 +165,20 @@ function notFound(): ProblemError {
   return new ProblemError('not_found', 'There is no such event type. GET /v1/event-types lists them.')
 }
 
+function refuseReserved(name: string): void {
+  if (!isOperationalEventType(name)) return
+  throw new ProblemError(
+    'reserved_event_type',
+    `${name} is emitted by Posthorn itself, and stays as it is. Subscribe to it with the eventTypes of an endpoint, and choose another name for an event of your own.`,
+  )
+}
+
 function toEventType({ name, description, createdAt, updatedAt }: EventTypeRecord): EventType {
-  return { name, description, createdAt: createdAt.toISOString(), updatedAt: updatedAt.toISOString() }
+  return {
+    name,
+    description,
+    operational: isOperationalEventType(name),
+    createdAt: createdAt.toISOString(),
+    updatedAt: updatedAt.toISOString(),
+  }
 }

@@ -40,6 +40,7 @@ const emitProblems = [
   ...bodyProblems,
   'invalid_event_type',
   'unknown_event_type',
+  'reserved_event_type',
   'unknown_owner',
   'invalid_idempotency_key',
   'idempotency_conflict',
@@ -295,7 +296,7 @@ async function hintFor(
   results: readonly (AcceptResult | undefined)[],
 ): Promise<(unknown: string) => string> {
   const needed = results.some((result) => result?.kind === 'unknown-event-type')
-  return needed ? await createEventTypeHint(store.pool) : () => ''
+  return needed ? await createEventTypeHint(store.pool, 'emit') : () => ''
 }
 
 function refusal(result: Refused, event: EmittedEvent, explain: (eventType: string) => string): Problem {
@@ -317,6 +318,11 @@ function refusal(result: Refused, event: EmittedEvent, explain: (eventType: stri
       )
     case 'unknown-event-type':
       return problemOf('unknown_event_type', explain(event.type))
+    case 'reserved-event-type':
+      return problemOf(
+        'reserved_event_type',
+        `${event.type} is emitted by Posthorn itself. Choose another name for an event of your own.`,
+      )
   }
 }
 
