@@ -128,18 +128,21 @@ describeEachBackend((backend) => {
       retryPolicy: { delaysMs: [HOUR_MS] },
       inFlightMax: 2,
     })
-    const openings = async () =>
-      (await platform.store.prisma.endpointHealth.findUnique({ where: { endpointId: endpoint.id } }))
-        ?.openings
+    const health = () =>
+      platform.store.prisma.endpointHealth.findUnique({ where: { endpointId: endpoint.id } })
+    // Again until it helps: results that are still on their way write the row as well.
+    const probed = async () => {
+      await makeProbeDue()
+      return await health()
+    }
     platform.startWorker({}, PATIENT)
     platform.startWorker({}, PATIENT)
     await emitMany(20)
-    await expect.poll(openings, PATIENCE).toBe(1)
-    await makeProbeDue()
-    await expect.poll(openings, PATIENCE).toBe(2)
+    await expect.poll(async () => (await health())?.openings, PATIENCE).toBe(1)
+    await expect.poll(async () => (await probed())?.openings, PATIENCE).toBeGreaterThan(1)
     await arrived('endpoint.failing')
     receiver.answer({ status: 200 })
-    await makeProbeDue()
+    await expect.poll(async () => (await probed())?.state, PATIENCE).toBe('closed')
     await arrived('endpoint.failing', 'endpoint.recovered')
     for (const path of ['acme', 'posthorn'] as const) {
       expect(only(path, 'endpoint.failing', subscribers[path]).data).toEqual({
