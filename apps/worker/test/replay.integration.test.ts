@@ -70,7 +70,8 @@ describeEachBackend((backend) => {
     const { id: endpointId } = await platform.addEndpoint(ownerId, receiver.url, {
       retryPolicy: { delaysMs: [1] },
     })
-    receiver.answer({ status: 500 })
+    // The endpoint is there and does not take them: nothing for its breaker.
+    receiver.answer({ status: 422 })
     platform.startWorker()
     const ids = await emitMany(20)
     await expect.poll(states, PATIENCE).toEqual({ dead: 20 })
@@ -82,7 +83,7 @@ describeEachBackend((backend) => {
       const id = String(request.headers['webhook-id'])
       if (seen.has(id)) return { status: 200 }
       seen.add(id)
-      return { status: 500 }
+      return { status: 422 }
     })
     const request = asked('dead', endpointId)
     expect(await countReplayable(platform.store.pool, request)).toBe(20)
