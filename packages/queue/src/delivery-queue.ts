@@ -1,3 +1,5 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { coalesce } from '@posthorn/runtime'
 import type { Worker } from 'bullmq'
 import type { QueueBackend } from './backend.ts'
 import { packIds, unpackIds } from './pack-ids.ts'
@@ -9,6 +11,9 @@ const JOB = 'deliver'
 
 /** One job a delivery would cost more than its POST; a chunk shares a job, a claim and a commit. */
 const CHUNK_SIZE = 100
+
+/** Surplus gathers for so long between two jobs: it waits anyway, and each job costs everybody's time. */
+const SURPLUS_PAUSE_MS = 25
 
 interface DeliverJob {
   /** Delivery ids: see `packIds`. */
@@ -49,15 +54,25 @@ export function createDeliveryQueue(backend: QueueBackend): DeliveryQueue {
     }
     await to.addBulk(jobs)
   }
+  const surplusJobs = coalesce<readonly string[], void>({
+    async run(added) {
+      await add(surplus, added.flat())
+      await delay(SURPLUS_PAUSE_MS)
+      return added.map(() => undefined)
+    },
+    itemsMax: 1_000,
+    concurrency: 1,
+  })
   return {
     enqueue: (ids) => add(queue, ids),
-    enqueueSurplus: (ids) => add(surplus, ids),
+    enqueueSurplus: (ids) => surplusJobs.add(ids),
     async waiting() {
       assertReachable()
       const counts = await Promise.all([queue.getWaitingCount(), surplus.getWaitingCount()])
       return counts[0] + counts[1]
     },
     async close() {
+      await surplusJobs.close()
       await Promise.all([queue.close(), surplus.close()])
     },
   }
