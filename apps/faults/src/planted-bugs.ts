@@ -32,9 +32,10 @@ export const plantedBugs: readonly PlantedBug[] = [
       'record-attempts': (text) =>
         replace(text, 'd.id = i.delivery_id AND d.claim = i.claim', 'd.id = i.delivery_id'),
     },
-    // While a worker sleeps over its POSTs, the other one makes several attempts at the same deliveries.
+    // While a worker sleeps over its POSTs, the other one makes several attempts at the same deliveries. The
+    // breaker would keep it from that if the endpoint seemed to be down.
     async expose({ receiver, workers, leaseMs }) {
-      receiver.behave({ kind: 'answering', status: 500 })
+      receiver.behave({ kind: 'answering', status: 422 })
       const hold = receiver.hold(20)
       await hold.held
       workers[0].signal('SIGSTOP')
