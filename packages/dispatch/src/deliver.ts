@@ -104,7 +104,7 @@ const PARK_AFTER_MS = 2_000
  * bounds: each time costs three writes, and 10,000 that come every 5 s took half of everybody's time.
  */
 const PARK_DELAY_MS = 5_000
-const PARK_DELAY_MAX_MS = 60_000
+const PARK_DELAY_MAX_MS = 20_000
 /** Claimed deliveries that wait for their turn: with their payloads, they are what memory goes to. */
 const WAITING_MAX = 1_000
 /** Deliveries of surplus that are claimed at once. */

@@ -46,7 +46,7 @@ describeEachBackend((backend) => {
         return { type, data, uuid: accepted.message.id }
       }),
     )
-    await receiver.waitFor(emits.length, 30_000)
+    await receiver.waitFor(emits.length)
     const requestOf = new Map(receiver.requests.map((request) => [request.headers['webhook-id'], request]))
     expect(requestOf.size).toBe(emits.length)
 

@@ -94,7 +94,7 @@ export async function startReceiver(
 
   function waitFor(
     wanted: number | ((request: ReceivedRequest) => boolean),
-    timeoutMs = 10_000,
+    timeoutMs = 60_000,
   ): Promise<ReceivedRequest & ReceivedRequest[]> {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
