@@ -11,6 +11,8 @@ import { waitFor } from './wait-for.ts'
 export type TestRedis = {
   url: string
   port: number
+  /** Of the server that runs now. */
+  readonly pid: number | undefined
   /** Ends it with SIGKILL, as a crash would; restart() brings it back with what was on disk. */
   kill(): Promise<void>
   /** The same port and the same files. `settings` are redis.conf directives, from now on. */
@@ -82,6 +84,9 @@ export async function startRedis(
   return {
     url,
     port,
+    get pid() {
+      return child?.pid
+    },
     kill: () => end('SIGKILL'),
     async restart(more = {}) {
       settings = { ...settings, ...more }

@@ -1,0 +1,80 @@
+// Measures what a delivery costs in the real processes (API, worker, PostgreSQL, and Redis in that mode), each
+// as users run them, against a bare loop beside the same receiver.
+//
+//   npx -y pnpm@12.21.0 bench [--quick] [--json] [--scenario single,storage] [--backend postgres|redis]
+//     [--repeats 5]
+//
+// Ends non-zero when a round lost, doubled or left anything: such a round has no figure.
+import { parseArgs } from 'node:util'
+import { ownRedisAvailable } from '@posthorn/testkit'
+import type { Figures, Scenario } from './scenario.ts'
+import { batch } from './scenarios/batch.ts'
+import { fanOut } from './scenarios/fan-out.ts'
+import { latency } from './scenarios/latency.ts'
+import { single } from './scenarios/single.ts'
+import { storage } from './scenarios/storage.ts'
+import { BadRoundError, startStage } from './stage.ts'
+import type { Backend } from './start-platform.ts'
+
+const scenarios: readonly Scenario[] = [single, batch, fanOut, latency, storage]
+
+const { values } = parseArgs({
+  options: {
+    quick: { type: 'boolean', default: false },
+    json: { type: 'boolean', default: false },
+    scenario: { type: 'string' },
+    backend: { type: 'string' },
+    repeats: { type: 'string' },
+  },
+})
+const quick = values.quick
+const repeats = Number(values.repeats ?? (quick ? 1 : 5))
+const chosen = chooseScenarios(values.scenario)
+// What was started ends with this process.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1))
+
+let failed = false
+const all: Figures[] = []
+for (const backend of chooseBackends(values.backend)) {
+  for (const scenario of chosen) {
+    const say = (line: string) => {
+      if (!values.json) print(`${backend} ${line}`)
+    }
+    // A platform of its own for each: none measures in what another left.
+    const stage = await startStage(backend)
+    try {
+      const figures = await scenario.run(stage, { quick, repeats, say })
+      all.push(...figures)
+      if (values.json) for (const line of figures) print(JSON.stringify(line))
+    } catch (error) {
+      if (!(error instanceof BadRoundError)) throw error
+      failed = true
+      process.stderr.write(`${backend} ${scenario.name}: no figure. ${error.message}\n`)
+    } finally {
+      await stage.close()
+    }
+  }
+}
+if (!values.json) for (const line of all) print(JSON.stringify(line))
+process.exit(failed ? 1 : 0)
+
+function chooseBackends(name: string | undefined): Backend[] {
+  if (name === 'postgres' || name === 'redis') return [name]
+  if (name !== undefined) throw new Error(`--backend is ${name}: it must be postgres or redis.`)
+  if (ownRedisAvailable()) return ['postgres', 'redis']
+  process.stderr.write('There is no redis-server here: the Redis backend is left out.\n')
+  return ['postgres']
+}
+
+function chooseScenarios(names: string | undefined): Scenario[] {
+  if (names === undefined) return scenarios.filter((scenario) => !quick || scenario.quick)
+  return names.split(',').map((name) => {
+    const found = scenarios.find((scenario) => scenario.name === name)
+    if (found !== undefined) return found
+    throw new Error(`There is no scenario ${name}; there are ${scenarios.map((one) => one.name).join(', ')}.`)
+  })
+}
+
+function print(line: string): void {
+  process.stdout.write(`${line}\n`)
+}

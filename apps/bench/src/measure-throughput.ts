@@ -1,0 +1,47 @@
+import { percentile } from './percentile.ts'
+import type { Figures, ScenarioOptions } from './scenario.ts'
+import type { Round, Stage } from './stage.ts'
+
+/** Rounds that take turns with the bare loop. Each figure is the median; spread is from the least to the most. */
+export async function measureThroughput(
+  stage: Stage,
+  name: { scenario: string; variant: string },
+  { repeats, say }: ScenarioOptions,
+  runRound: () => Promise<Round>,
+): Promise<Figures> {
+  // What a process allocates or compiles once is not what a delivery costs.
+  await runRound()
+  const rounds: Round[] = []
+  const bare: number[] = []
+  for (let repeat = 0; repeat < repeats; repeat++) {
+    bare.push(await stage.bareLoopPerCpuSecond())
+    rounds.push(await runRound())
+    bare.push(await stage.bareLoopPerCpuSecond())
+  }
+  const median = (values: number[]) => percentile(values, 0.5)
+  const ofRounds = (figure: (round: Round) => number) => median(rounds.map(figure))
+  const bareLoopPerCpuSecond = median(bare)
+  const perCpuSeconds = rounds.map(({ deliveries, cpu }) => deliveries / totalOf(cpu))
+  const ratios = perCpuSeconds.map((perCpuSecond) => perCpuSecond / bareLoopPerCpuSecond)
+  const microseconds = (part: keyof Round['cpu']) =>
+    Math.round(ofRounds(({ cpu, deliveries }) => (cpu[part] / deliveries) * 1e6))
+  const figures = {
+    ...name,
+    backend: stage.backend,
+    deliveriesPerSecond: Math.round(ofRounds(({ deliveries, seconds }) => deliveries / seconds)),
+    perCpuSecond: Math.round(median(perCpuSeconds)),
+    bareLoopPerCpuSecond: Math.round(bareLoopPerCpuSecond),
+    ratio: round3(median(ratios)),
+    ratioMin: round3(Math.min(...ratios)),
+    ratioMax: round3(Math.max(...ratios)),
+    apiUs: microseconds('api'),
+    workerUs: microseconds('worker'),
+    postgresUs: microseconds('postgres'),
+    redisUs: microseconds('redis'),
+  }
+  say(`${name.scenario} ${name.variant}: ${figures.deliveriesPerSecond}/s, ratio ${figures.ratio}`)
+  return figures
+}
+
+const totalOf = (cpu: Round['cpu']) => cpu.api + cpu.worker + cpu.postgres + cpu.redis
+const round3 = (value: number) => Math.round(value * 1_000) / 1_000

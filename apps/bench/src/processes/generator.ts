@@ -1,0 +1,140 @@
+// Emits: in a closed loop, where each connection waits for its answer, or in an open one, on a schedule that
+// was fixed before.
+import { encodeId, newUuid } from '@posthorn/contracts'
+import { Posthorn } from '@posthorn/emitter'
+import { Pool } from 'undici'
+import { answerCalls, sharedNowMs } from './call-process.ts'
+
+export interface Target {
+  url: string
+  apiKey: string
+  owner: string
+  type: string
+  payloadBytes: number
+}
+
+/** `rest`: an event a request; `batch`: 100 a request; `sdk`: concurrent calls of `emit`. */
+export type Entrance = 'rest' | 'batch' | 'sdk'
+
+export interface ClosedLoop extends Target {
+  entrance: Entrance
+  /** Requests (or calls) under way at once. */
+  callers: number
+  events: number
+}
+
+export interface OpenLoop extends Target {
+  perSecond: number
+  durationMs: number
+}
+
+export interface Emitted {
+  ids: string[]
+  /** By the shared clock: when each was to be emitted, whatever came between. */
+  intendedAtMs: Float64Array
+  /** Answers that were no 202, by status. */
+  refused: Record<string, number>
+}
+
+const BATCH = 100
+/** More than an API answers at once. */
+const OPEN_CONNECTIONS = 256
+
+function createClient({ url, apiKey }: Target, connections: number) {
+  const pool = new Pool(url, { connections, pipelining: 1 })
+  const headers = { authorization: `Bearer ${apiKey}`, 'content-type': 'application/json' }
+  return {
+    async post(path: string, body: unknown): Promise<{ status: number; text: string }> {
+      const response = await pool.request({ method: 'POST', path, headers, body: JSON.stringify(body) })
+      return { status: response.statusCode, text: await response.body.text() }
+    },
+    close: () => pool.close(),
+  }
+}
+
+function createRecord() {
+  const ids: string[] = []
+  const intendedAtMs: number[] = []
+  const refused: Record<string, number> = {}
+  return {
+    taken(id: string, atMs: number) {
+      ids.push(id)
+      intendedAtMs.push(atMs)
+    },
+    refused(status: number | string) {
+      refused[status] = (refused[status] ?? 0) + 1
+    },
+    get: (): Emitted => ({ ids, intendedAtMs: Float64Array.from(intendedAtMs), refused }),
+  }
+}
+
+function createEvent({ owner, type, payloadBytes }: Target) {
+  return { owner, type, id: encodeId('msg', newUuid()), data: { text: 'x'.repeat(payloadBytes) } }
+}
+
+async function runClosed(loop: ClosedLoop): Promise<Emitted> {
+  const record = createRecord()
+  let left = loop.events
+  const client = createClient(loop, loop.callers)
+  const posthorn = new Posthorn({ url: loop.url, apiKey: loop.apiKey })
+  const steps: Record<Entrance, () => Promise<void>> = {
+    async rest() {
+      left -= 1
+      const event = createEvent(loop)
+      const atMs = sharedNowMs()
+      const { status } = await client.post('/v1/messages', event)
+      if (status === 202) record.taken(event.id, atMs)
+      else record.refused(status)
+    },
+    async batch() {
+      const messages = Array.from({ length: Math.min(BATCH, left) }, () => createEvent(loop))
+      left -= messages.length
+      const atMs = sharedNowMs()
+      const { status, text } = await client.post('/v1/messages/batch', { messages })
+      if (status !== 200) return record.refused(status)
+      const { data } = JSON.parse(text) as { data: { status: number }[] }
+      for (const [at, result] of data.entries()) {
+        if (result.status === 202) record.taken(messages[at]!.id, atMs)
+        else record.refused(result.status)
+      }
+    },
+    async sdk() {
+      left -= 1
+      const { owner, type, data } = createEvent(loop)
+      const atMs = sharedNowMs()
+      const { id } = await posthorn.emit(type, data, { owner })
+      record.taken(id, atMs)
+    },
+  }
+  const caller = async () => {
+    while (left > 0) await steps[loop.entrance]()
+  }
+  await Promise.all(Array.from({ length: loop.callers }, caller))
+  await Promise.all([client.close(), posthorn.close()])
+  return record.get()
+}
+
+async function runOpen(loop: OpenLoop): Promise<Emitted> {
+  const record = createRecord()
+  const client = createClient(loop, OPEN_CONNECTIONS)
+  const underWay = new Set<Promise<void>>()
+  const startMs = sharedNowMs()
+  const everyMs = 1_000 / loop.perSecond
+  for (let atMs = startMs; atMs < startMs + loop.durationMs; atMs += everyMs) {
+    while (sharedNowMs() < atMs) {
+      await new Promise((resolve) => setTimeout(resolve, Math.max(0, atMs - sharedNowMs())))
+    }
+    const event = createEvent(loop)
+    const emit = client.post('/v1/messages', event).then(
+      ({ status }) => (status === 202 ? record.taken(event.id, atMs) : record.refused(status)),
+      (error: NodeJS.ErrnoException) => record.refused(error.code ?? error.message),
+    )
+    underWay.add(emit)
+    void emit.then(() => underWay.delete(emit))
+  }
+  await Promise.all(underWay)
+  await client.close()
+  return record.get()
+}
+
+answerCalls({ closed: runClosed, open: runOpen })

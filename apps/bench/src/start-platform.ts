@@ -1,0 +1,84 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { startEmbeddedPostgres } from '@posthorn/embedded'
+import { freePort, spawnNode, startRedis, waitFor } from '@posthorn/testkit'
+import pg from 'pg'
+import { cpuSeconds } from './cpu-seconds.ts'
+
+export type Backend = 'postgres' | 'redis'
+
+/** CPU seconds so far, by what spent them. */
+export type CpuSeconds = Record<'api' | 'worker' | 'postgres' | 'redis', number>
+
+/** The real processes, as users run them: commits are flushed, and Redis flushes every second. */
+export interface BenchPlatform {
+  url: string
+  apiKey: string
+  request<Answer>(method: string, path: string, body?: unknown): Promise<Answer>
+  query<Row extends pg.QueryResultRow>(text: string): Promise<Row[]>
+  cpuSeconds(): CpuSeconds
+  close(): Promise<void>
+}
+
+const CLI = fileURLToPath(new URL('../../cli/src/main.ts', import.meta.url))
+const API_KEY = 'phk_bench_0123456789abcdef'
+
+export async function startPlatform(backend: Backend): Promise<BenchPlatform> {
+  await using stack = new AsyncDisposableStack()
+  const dir = await mkdtemp(join(tmpdir(), 'posthorn-bench-'))
+  stack.defer(() => rm(dir, { recursive: true, force: true }))
+  const postgres = await startEmbeddedPostgres({ dataDir: dir })
+  stack.defer(() => postgres.stop())
+  const redis = backend === 'redis' ? await startRedis({ settings: { appendfsync: 'everysec' } }) : undefined
+  stack.defer(async () => await redis?.stop())
+
+  const port = await freePort()
+  const env = {
+    DATABASE_URL: postgres.url,
+    REDIS_URL: redis?.url,
+    POSTHORN_PORT: String(port),
+    POSTHORN_API_KEY: API_KEY,
+    POSTHORN_EGRESS_ALLOW: '127.0.0.0/8',
+    POSTHORN_LOG_LEVEL: 'warn',
+  }
+  const migrated = await spawnNode(CLI, ['migrate'], { env }).exited
+  if (migrated.code !== 0) throw new Error('The database could not be migrated.')
+  const worker = spawnNode(CLI, ['worker'], { env })
+  stack.defer(() => worker.stop())
+  const api = spawnNode(CLI, ['api'], { env })
+  stack.defer(() => api.stop())
+  const url = `http://127.0.0.1:${port}`
+  const isReady = () =>
+    fetch(`${url}/readyz`).then(
+      ({ ok }) => ok,
+      () => false,
+    )
+  await waitFor(isReady, { timeoutMs: 30_000, message: 'the API to be ready' })
+
+  const database = new pg.Client({ connectionString: postgres.url })
+  await database.connect()
+  stack.defer(() => database.end())
+  const owned = stack.move()
+  return {
+    ...{ url, apiKey: API_KEY },
+    async request<Answer>(method: string, path: string, body?: unknown) {
+      const response = await fetch(url + path, {
+        method,
+        headers: { authorization: `Bearer ${API_KEY}`, 'content-type': 'application/json' },
+        ...(body !== undefined && { body: JSON.stringify(body) }),
+      })
+      if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`)
+      return (await response.json()) as Answer
+    },
+    query: async (text) => (await database.query(text)).rows,
+    cpuSeconds: () => ({
+      api: cpuSeconds(api.pid),
+      worker: cpuSeconds(worker.pid),
+      postgres: cpuSeconds(postgres.pid),
+      redis: redis?.pid === undefined ? 0 : cpuSeconds(redis.pid),
+    }),
+    close: () => owned.disposeAsync(),
+  }
+}
