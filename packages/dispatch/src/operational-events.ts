@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises'
 import { encodeId, type OperationalEventData, type OperationalEventType } from '@posthorn/contracts'
 import type { Logger } from '@posthorn/runtime'
 import {
@@ -9,6 +8,7 @@ import {
   takeOperationalEvents,
 } from '@posthorn/store'
 import type { Accept } from './accept.ts'
+import { repeat } from './repeat.ts'
 
 const PAUSE_MS = 1_000
 const BATCH = 200
@@ -28,32 +28,14 @@ export interface OperationalEvents {
 
 /** Looks every second until stopped. Any number of processes may: an event is taken by one of them. */
 export function startOperationalEvents(context: OperationalEventsContext): OperationalEvents {
-  const stopping = new AbortController()
-  const running = runUntil(stopping.signal, context)
-  return {
-    once: () => runOnce(context),
-    async stop() {
-      stopping.abort()
-      await running
-    },
-  }
-}
-
-async function runUntil(signal: AbortSignal, context: OperationalEventsContext): Promise<void> {
-  let failing = false
-  while (!signal.aborted) {
-    let more = false
-    try {
-      more = (await runOnce(context)).more
-      if (failing) context.logger.info('operational_events.recovered')
-      failing = false
-    } catch (error) {
-      // The database is away; the events wait in it. Said once.
-      if (!failing) context.logger.warn({ err: error }, 'operational_events.failed')
-      failing = true
-    }
-    if (!more) await delay(PAUSE_MS, undefined, { signal }).catch(() => {})
-  }
+  const once = () => runOnce(context)
+  const stop = repeat({
+    name: 'operational_events',
+    logger: context.logger,
+    once: async () => ((await once()).more ? 0 : PAUSE_MS),
+    failedPauseMs: PAUSE_MS,
+  })
+  return { once, stop }
 }
 
 async function runOnce(context: OperationalEventsContext): Promise<{ accepted: number; more: boolean }> {

@@ -1,6 +1,6 @@
-import { setTimeout as delay } from 'node:timers/promises'
 import { listEndpointsToProbe, wakeLeftBehind } from '@posthorn/store'
 import { type ChangeHealthContext, changeHealth } from './change-health.ts'
+import { repeat } from './repeat.ts'
 
 const PAUSE_MS = 1_000
 const ENDPOINTS_AT_ONCE = 100
@@ -14,30 +14,17 @@ export interface Probe {
 
 /** Looks every second until stopped. Any number of processes may: of two that probe one endpoint, one does. */
 export function startProbe(context: ChangeHealthContext): Probe {
-  const stopping = new AbortController()
-  const running = probeUntil(stopping.signal, context)
-  return {
-    once: () => probeOnce(context),
-    async stop() {
-      stopping.abort()
-      await running
+  const once = () => probeOnce(context)
+  const stop = repeat({
+    name: 'probe',
+    logger: context.logger,
+    once: async () => {
+      await once()
+      return PAUSE_MS
     },
-  }
-}
-
-async function probeUntil(signal: AbortSignal, context: ChangeHealthContext): Promise<void> {
-  let failing = false
-  while (!signal.aborted) {
-    try {
-      await probeOnce(context)
-      failing = false
-    } catch (error) {
-      // The database is away. Said once.
-      if (!failing) context.logger.warn({ err: error }, 'probe.failed')
-      failing = true
-    }
-    await delay(PAUSE_MS, undefined, { signal }).catch(() => {})
-  }
+    failedPauseMs: PAUSE_MS,
+  })
+  return { once, stop }
 }
 
 async function probeOnce(context: ChangeHealthContext): Promise<void> {

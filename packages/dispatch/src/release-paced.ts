@@ -1,7 +1,7 @@
-import { setTimeout as delay } from 'node:timers/promises'
 import type { DeliveryQueue } from '@posthorn/queue'
 import type { Logger } from '@posthorn/runtime'
 import { type Pool, releasePaced } from '@posthorn/store'
+import { repeat } from './repeat.ts'
 import { UNCLAIMED_GRACE_MS } from './sweep.ts'
 
 /** Half of what is released ahead: see `releasePaced`. */
@@ -21,24 +21,11 @@ export interface ReleasePaced {
 }
 
 /** Looks four times a second until stopped. Any number of processes may: one of them releases an endpoint's. */
-export function startReleasePaced(context: ReleasePacedContext): ReleasePaced {
-  const stopping = new AbortController()
-  const running = releaseUntil(stopping.signal, context)
-  return {
-    async stop() {
-      stopping.abort()
-      await running
-    },
-  }
-}
-
-async function releaseUntil(
-  signal: AbortSignal,
-  { pool, queue, logger }: ReleasePacedContext,
-): Promise<void> {
-  let failing = false
-  while (!signal.aborted) {
-    try {
+export function startReleasePaced({ pool, queue, logger }: ReleasePacedContext): ReleasePaced {
+  const stop = repeat({
+    name: 'release_paced',
+    logger,
+    async once() {
       const ids = await releasePaced(pool, {
         endpoints: ENDPOINTS_AT_ONCE,
         perEndpoint: PER_ENDPOINT_AT_ONCE,
@@ -46,12 +33,9 @@ async function releaseUntil(
       })
       // A job is a hint. Where it cannot be added, the sweep finds the deliveries in the database.
       if (ids.length > 0) await queue.enqueue(ids)
-      failing = false
-    } catch (error) {
-      // The database or the queue is away. Said once.
-      if (!failing) logger.warn({ err: error }, 'release_paced.failed')
-      failing = true
-    }
-    await delay(PAUSE_MS, undefined, { signal }).catch(() => {})
-  }
+      return PAUSE_MS
+    },
+    failedPauseMs: PAUSE_MS,
+  })
+  return { stop }
 }

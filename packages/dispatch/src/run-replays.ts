@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises'
 import { encodeId } from '@posthorn/contracts'
 import type { DeliveryQueue } from '@posthorn/queue'
 import type { Logger } from '@posthorn/runtime'
@@ -15,6 +14,7 @@ import {
   type TakenReplay,
   takeReplay,
 } from '@posthorn/store'
+import { repeat } from './repeat.ts'
 import { replayPace } from './replay-pace.ts'
 import { UNCLAIMED_GRACE_MS, WAITING_JOBS_MAX } from './sweep.ts'
 
@@ -39,34 +39,17 @@ export interface Replays {
 
 /** Runs replays until stopped. Any number of processes may: a batch is released by one of them. */
 export function startReplays(context: ReplaysContext): Replays {
-  const stopping = new AbortController()
-  const running = runUntil(stopping.signal, context)
-  return {
-    once: () => runOnce(context),
-    async stop() {
-      stopping.abort()
-      await running
-    },
-  }
-}
-
-async function runUntil(signal: AbortSignal, context: ReplaysContext): Promise<void> {
-  let failing = false
-  while (!signal.aborted) {
-    let pauseMs = PAUSE_MAX_MS
-    try {
+  const stop = repeat({
+    name: 'replay',
+    logger: context.logger,
+    async once(signal) {
       const { heldBack } = await runOnce(context, signal)
       const nextInMs = heldBack ? undefined : await nextReplayInMs(context.pool)
-      pauseMs = Math.min(Math.max(nextInMs ?? PAUSE_MAX_MS, PAUSE_MIN_MS), PAUSE_MAX_MS)
-      if (failing) context.logger.info('replay.recovered')
-      failing = false
-    } catch (error) {
-      // The database or the queue is away. Said once.
-      if (!failing) context.logger.warn({ err: error }, 'replay.failed')
-      failing = true
-    }
-    await delay(pauseMs, undefined, { signal }).catch(() => {})
-  }
+      return Math.min(Math.max(nextInMs ?? PAUSE_MAX_MS, PAUSE_MIN_MS), PAUSE_MAX_MS)
+    },
+    failedPauseMs: PAUSE_MAX_MS,
+  })
+  return { once: () => runOnce(context), stop }
 }
 
 async function runOnce(

@@ -1,8 +1,8 @@
-import { setTimeout as delay } from 'node:timers/promises'
 import type { DeliveryQueue } from '@posthorn/queue'
 import type { Logger } from '@posthorn/runtime'
 import { type Pool, takeDue } from '@posthorn/store'
 import { divideBacklog } from './fair-share.ts'
+import { repeat } from './repeat.ts'
 
 /** A delivery that is due and that no worker claimed for this long is enqueued again. */
 export const UNCLAIMED_GRACE_MS = 5_000
@@ -34,33 +34,14 @@ export interface Sweep {
 
 /** Sweeps every second until stopped. Any number of processes may: they share the work. */
 export function startSweep(context: SweepContext): Sweep {
-  const stopping = new AbortController()
-  const running = sweepUntil(stopping.signal, context)
-  return {
-    once: () => sweepOnce(context),
-    async stop() {
-      stopping.abort()
-      await running
-    },
-  }
-}
-
-async function sweepUntil(signal: AbortSignal, context: SweepContext): Promise<void> {
-  let failing = false
-  while (!signal.aborted) {
-    let pauseMs = PAUSE_MS
-    try {
-      const { more } = await sweepOnce(context)
-      if (more) pauseMs = PAUSE_BEHIND_MS
-      if (failing) context.logger.info('sweep.recovered')
-      failing = false
-    } catch (error) {
-      // The database or the queue is away; whatever was not enqueued is found again. Said once.
-      if (!failing) context.logger.warn({ err: error }, 'sweep.failed')
-      failing = true
-    }
-    await delay(pauseMs, undefined, { signal }).catch(() => {})
-  }
+  const once = () => sweepOnce(context)
+  const stop = repeat({
+    name: 'sweep',
+    logger: context.logger,
+    once: async () => ((await once()).more ? PAUSE_BEHIND_MS : PAUSE_MS),
+    failedPauseMs: PAUSE_MS,
+  })
+  return { once, stop }
 }
 
 async function sweepOnce({
