@@ -5,20 +5,13 @@
 //
 // Ends non-zero when anything was lost or doubled, or is not `delivered` in the log.
 import { execFileSync } from 'node:child_process'
-import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { startEmbeddedPostgres } from '@posthorn/embedded'
 import { Posthorn } from '@posthorn/emitter'
-import { freePort, ownRedisAvailable, spawnNode, startRedis, waitFor } from '@posthorn/testkit'
-import pg from 'pg'
+import { ownRedisAvailable, waitFor } from '@posthorn/testkit'
+import { type Backend, startPlatform } from './start-platform.ts'
 
-const CLI = fileURLToPath(new URL('../../cli/src/main.ts', import.meta.url))
-const API_KEY = 'phk_load_0123456789abcdef'
 const EVENT_TYPE = 'pay_info.paid'
 const PAYLOAD_BYTES = 1_000
 
@@ -36,52 +29,26 @@ if (!ownRedisAvailable()) print('There is no redis-server here: the Redis backen
 
 let failed = false
 for (const backend of backends) {
-  const report = await run(backend as 'postgres' | 'redis')
+  const report = await run(backend as Backend)
   failed ||= report.lost > 0 || report.doubled > 0 || report.notDelivered > 0
   print(JSON.stringify(report))
 }
 process.exit(failed ? 1 : 0)
 
-async function run(backend: 'postgres' | 'redis') {
+async function run(backend: Backend) {
   await using stack = new AsyncDisposableStack()
-  const dir = await mkdtemp(join(tmpdir(), 'posthorn-load-'))
-  stack.defer(() => rm(dir, { recursive: true, force: true }))
-  const postgres = await startEmbeddedPostgres({ dataDir: dir })
-  stack.defer(() => postgres.stop())
-  const redis = backend === 'redis' ? await startRedis({ settings: { appendfsync: 'everysec' } }) : undefined
-  stack.defer(async () => await redis?.stop())
-
-  const port = await freePort()
-  const env = {
-    DATABASE_URL: postgres.url,
-    REDIS_URL: redis?.url,
-    POSTHORN_PORT: String(port),
-    POSTHORN_API_KEY: API_KEY,
-    POSTHORN_EGRESS_ALLOW: '127.0.0.0/8',
-    POSTHORN_LOG_LEVEL: 'warn',
-  }
-  await spawnNode(CLI, ['migrate'], { env }).exited
-  const worker = spawnNode(CLI, ['worker'], { env })
-  stack.defer(() => worker.stop())
-  const api = spawnNode(CLI, ['api'], { env })
-  stack.defer(() => api.stop())
-  for (const child of [api, worker])
-    void child.exited.then(() => process.stderr.write(child.stdout() + child.stderr()))
-  const url = `http://127.0.0.1:${port}`
-  await waitFor(
-    () =>
-      fetch(`${url}/readyz`).then(
-        (response) => response.ok,
-        () => false,
-      ),
-    { timeoutMs: 30_000 },
-  )
+  const platform = await startPlatform(backend)
+  stack.defer(platform.close)
+  const { url, apiKey, pids } = platform
 
   const received = await receive()
   stack.defer(() => received.close())
-  await register(url, received.url)
+  await platform.request('POST', '/v1/event-types', { name: EVENT_TYPE })
+  await platform.request('POST', '/v1/owners', { uid: 'acme' })
+  const endpoint = { url: received.url, eventTypes: [EVENT_TYPE] }
+  await platform.request('POST', '/v1/owners/acme/endpoints', endpoint)
 
-  await using posthorn = new Posthorn({ url, apiKey: API_KEY })
+  await using posthorn = new Posthorn({ url, apiKey })
   const data = { order_num: '1', text: 'x'.repeat(PAYLOAD_BYTES) }
   const emitted = new Set<string>()
   async function emitAll(count: number): Promise<void> {
@@ -97,8 +64,8 @@ async function run(backend: 'postgres' | 'redis') {
   await emitAll(Math.ceil(messages / 5))
   await arrived()
   const before = {
-    api: rssMb(api.pid),
-    worker: rssMb(worker.pid),
+    api: rssMb(pids.api),
+    worker: rssMb(pids.worker),
   }
   const startedAt = performance.now()
   const firstCount = emitted.size
@@ -108,16 +75,15 @@ async function run(backend: 'postgres' | 'redis') {
   const arrivedAt = performance.now()
   const counted = emitted.size - firstCount
 
-  const database = new pg.Client({ connectionString: postgres.url })
-  await database.connect()
   const countNotDelivered = async () => {
-    const { rows } = await database.query(`SELECT count(*)::int FROM deliveries WHERE state <> 'delivered'`)
-    return rows[0].count as number
+    const [row] = await platform.query<{ count: number }>(
+      `SELECT count(*)::int FROM deliveries WHERE state <> 'delivered'`,
+    )
+    return row!.count
   }
   // The receiver knows of a delivery a moment before the log does.
   await waitFor(async () => (await countNotDelivered()) === 0, { timeoutMs: 20_000 }).catch(() => {})
   const notDelivered = await countNotDelivered()
-  await database.end()
   return {
     backend,
     messages: counted,
@@ -127,10 +93,10 @@ async function run(backend: 'postgres' | 'redis') {
     notDelivered,
     acceptedPerSecond: Math.round(counted / ((emittedAt - startedAt) / 1_000)),
     deliveredPerSecond: Math.round(counted / ((arrivedAt - startedAt) / 1_000)),
-    apiRssMb: rssMb(api.pid),
-    apiRssGrowthMb: rssMb(api.pid) - before.api,
-    workerRssMb: rssMb(worker.pid),
-    workerRssGrowthMb: rssMb(worker.pid) - before.worker,
+    apiRssMb: rssMb(pids.api),
+    apiRssGrowthMb: rssMb(pids.api) - before.api,
+    workerRssMb: rssMb(pids.worker),
+    workerRssGrowthMb: rssMb(pids.worker) - before.worker,
   }
 }
 
@@ -152,20 +118,6 @@ async function receive() {
       server.close()
     },
   }
-}
-
-async function register(url: string, receiverUrl: string): Promise<void> {
-  const post = async (path: string, body: unknown) => {
-    const response = await fetch(`${url}${path}`, {
-      method: 'POST',
-      headers: { authorization: `Bearer ${API_KEY}`, 'content-type': 'application/json' },
-      body: JSON.stringify(body),
-    })
-    if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`)
-  }
-  await post('/v1/event-types', { name: EVENT_TYPE })
-  await post('/v1/owners', { uid: 'acme' })
-  await post('/v1/owners/acme/endpoints', { url: receiverUrl, eventTypes: [EVENT_TYPE] })
 }
 
 function rssMb(pid: number): number {

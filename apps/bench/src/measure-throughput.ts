@@ -10,6 +10,7 @@ export async function measureThroughput(
   runRound: () => Promise<Round>,
 ): Promise<Figures> {
   // What a process allocates or compiles once is not what a delivery costs.
+  await stage.bareLoopPerCpuSecond()
   await runRound()
   const rounds: Round[] = []
   const bare: number[] = []

@@ -18,6 +18,7 @@ export interface BenchPlatform {
   apiKey: string
   request<Answer>(method: string, path: string, body?: unknown): Promise<Answer>
   query<Row extends pg.QueryResultRow>(text: string): Promise<Row[]>
+  pids: { api: number; worker: number }
   cpuSeconds(): CpuSeconds
   close(): Promise<void>
 }
@@ -62,7 +63,7 @@ export async function startPlatform(backend: Backend): Promise<BenchPlatform> {
   stack.defer(() => database.end())
   const owned = stack.move()
   return {
-    ...{ url, apiKey: API_KEY },
+    ...{ url, apiKey: API_KEY, pids: { api: api.pid, worker: worker.pid } },
     async request<Answer>(method: string, path: string, body?: unknown) {
       const response = await fetch(url + path, {
         method,
