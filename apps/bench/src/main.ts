@@ -2,9 +2,10 @@
 // as users run them, against a bare loop beside the same receiver.
 //
 //   npx -y pnpm@12.21.0 bench [--quick] [--json] [--scenario single,storage] [--backend postgres|redis]
-//     [--repeats 5]
+//     [--repeats 5] [--profile DIR]
 //
 // Ends non-zero when a round lost, doubled or left anything: such a round has no figure.
+import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { ownRedisAvailable } from '@posthorn/testkit'
 import type { Figures, Scenario } from './scenario.ts'
@@ -15,6 +16,7 @@ import { single } from './scenarios/single.ts'
 import { storage } from './scenarios/storage.ts'
 import { BadRoundError, startStage } from './stage.ts'
 import type { Backend } from './start-platform.ts'
+import { summariseProfile } from './summarise-profile.ts'
 
 const scenarios: readonly Scenario[] = [single, batch, fanOut, latency, storage]
 
@@ -25,6 +27,7 @@ const { values } = parseArgs({
     scenario: { type: 'string' },
     backend: { type: 'string' },
     repeats: { type: 'string' },
+    profile: { type: 'string' },
   },
 })
 const quick = values.quick
@@ -41,7 +44,8 @@ for (const backend of chooseBackends(values.backend)) {
       if (!values.json) print(`${backend} ${line}`)
     }
     // A platform of its own for each: none measures in what another left.
-    const stage = await startStage(backend)
+    const profileDir = profileDirOf(backend, scenario)
+    const stage = await startStage(backend, profileDir)
     try {
       const figures = await scenario.run(stage, { quick, repeats, say })
       all.push(...figures)
@@ -53,10 +57,26 @@ for (const backend of chooseBackends(values.backend)) {
     } finally {
       await stage.close()
     }
+    if (profileDir !== undefined) printProfiles(profileDir)
   }
 }
 if (!values.json) for (const line of all) print(JSON.stringify(line))
 process.exit(failed ? 1 : 0)
+
+/** Profiling costs a process a part of its time: figures of such a run are to be compared with each other only. */
+function profileDirOf(backend: Backend, { name }: Scenario): string | undefined {
+  return values.profile === undefined ? undefined : join(values.profile, `${backend}-${name}`)
+}
+
+function printProfiles(dir: string): void {
+  const percent = (share: number) => `${(share * 100).toFixed(1).padStart(5)} %`
+  for (const name of ['api', 'worker']) {
+    const { busySeconds, parts, functions } = summariseProfile(join(dir, `${name}.cpuprofile`))
+    print(`${name}, busy for ${busySeconds.toFixed(1)} s, by part and by function (${dir}):`)
+    for (const part of parts) print(`  ${percent(part.share)} ${part.name}`)
+    for (const one of functions) print(`    ${percent(one.share)} ${one.name}`)
+  }
+}
 
 function chooseBackends(name: string | undefined): Backend[] {
   if (name === 'postgres' || name === 'redis') return [name]

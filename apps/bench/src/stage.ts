@@ -45,14 +45,14 @@ const PAYLOAD_BYTES = 1_000
 const BARE_LOOP_MS = 1_500
 const ARRIVED_WITHIN_MS = 120_000
 
-export async function startStage(backend: Backend): Promise<Stage> {
+export async function startStage(backend: Backend, profileDir?: string): Promise<Stage> {
   await using stack = new AsyncDisposableStack()
   const start = (script: string): CalledProcess => {
     const started = startCalledProcess(new URL(`processes/${script}`, import.meta.url))
     stack.defer(() => started.stop())
     return started
   }
-  const platform = await startPlatform(backend)
+  const platform = await startPlatform(backend, profileDir)
   stack.defer(platform.close)
   const receiver = start('receiver.ts')
   const generator = start('generator.ts')

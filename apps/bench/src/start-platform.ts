@@ -26,7 +26,8 @@ export interface BenchPlatform {
 const CLI = fileURLToPath(new URL('../../cli/src/main.ts', import.meta.url))
 const API_KEY = 'phk_bench_0123456789abcdef'
 
-export async function startPlatform(backend: Backend): Promise<BenchPlatform> {
+/** @param profileDir where CPU profiles of the API and the worker are written when they end */
+export async function startPlatform(backend: Backend, profileDir?: string): Promise<BenchPlatform> {
   await using stack = new AsyncDisposableStack()
   const dir = await mkdtemp(join(tmpdir(), 'posthorn-bench-'))
   stack.defer(() => rm(dir, { recursive: true, force: true }))
@@ -46,9 +47,15 @@ export async function startPlatform(backend: Backend): Promise<BenchPlatform> {
   }
   const migrated = await spawnNode(CLI, ['migrate'], { env }).exited
   if (migrated.code !== 0) throw new Error('The database could not be migrated.')
-  const worker = spawnNode(CLI, ['worker'], { env })
+  const start = (name: 'api' | 'worker') => {
+    const profiling = `--cpu-prof --cpu-prof-dir=${profileDir} --cpu-prof-name=${name}.cpuprofile`
+    return spawnNode(CLI, [name], {
+      env: { ...env, ...(profileDir !== undefined && { NODE_OPTIONS: profiling }) },
+    })
+  }
+  const worker = start('worker')
   stack.defer(() => worker.stop())
-  const api = spawnNode(CLI, ['api'], { env })
+  const api = start('api')
   stack.defer(() => api.stop())
   const url = `http://127.0.0.1:${port}`
   const isReady = () =>

@@ -84,6 +84,8 @@ export interface Accept {
 /** Partitions reach two days back and seven ahead, so that an id of a skewed clock still has its place. */
 const ID_SKEW_MAX_MS = 86_400_000
 const RETRIES_MAX = 3
+/** Most of what a commit costs is its own: a few large ones carry more than many small ones. */
+const BESIDE_MIN = 128
 
 /**
  * Emits that arrive while a commit is in flight share the next one: nothing waits when idle, and under
@@ -97,6 +99,7 @@ export function createAccept(parts: AcceptContext): Accept {
     bytesMax: 4 * 1024 * 1024,
     bytesOf: (message) => message.payload.length,
     concurrency: 2,
+    besideMin: BESIDE_MIN,
   })
   return {
     accept: (event) => accept(context, commits.add, event),

@@ -3,6 +3,8 @@ import { type AttemptResult, isTransient, type Pool, recordAttempts } from '@pos
 import { outlast } from './outlast.ts'
 
 const RETRIES_MAX = 5
+/** As of commits of accepted messages: accept.ts. */
+const BESIDE_MIN = 128
 /**
  * How long after its lease a result may still be written: the claim decides whether it counts. What is not
  * written is sent again.
@@ -39,6 +41,7 @@ export function createAttemptLog(context: Context): AttemptLog {
     bytesMax: 4 * 1024 * 1024,
     bytesOf: ({ result }) => result.responseBody?.length ?? 0,
     concurrency: 2,
+    besideMin: BESIDE_MIN,
   })
   return {
     async add(result, leaseUntilMs) {

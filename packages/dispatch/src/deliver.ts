@@ -107,7 +107,8 @@ const PARK_DELAY_MS = 5_000
 const PARK_DELAY_MAX_MS = 20_000
 /** Claimed deliveries that wait for their turn: with their payloads, they are what memory goes to. */
 const WAITING_MAX = 1_000
-/** Deliveries of surplus that are claimed at once. */
+/** Deliveries that are claimed at once. */
+const CLAIM_MAX = 250
 const SURPLUS_CLAIM_MAX = 100
 /** A job is done after this long, whatever is still in flight. */
 const JOB_MAX_MS = 2_000
@@ -135,7 +136,6 @@ export function createDeliver(context: DeliverContext): Deliver {
       return held.map(() => undefined)
     },
     itemsMax: 1_000,
-    concurrency: 1,
   })
 
   const park = coalesce<Held & { endpointId: string }, void>({
@@ -144,28 +144,32 @@ export function createDeliver(context: DeliverContext): Deliver {
       return held.map(() => undefined)
     },
     itemsMax: 1_000,
-    concurrency: 1,
   })
 
-  // Jobs of surplus that wait for room are claimed together.
-  const surplus = coalesce<readonly string[], { work: Promise<void> }>({
-    run: async (jobs) => {
-      const work = await begin(jobs.flat(), true)
-      return jobs.map(() => ({ work: work.made }))
-    },
-    itemsMax: SURPLUS_CLAIM_MAX,
-    bytesMax: SURPLUS_CLAIM_MAX,
-    bytesOf: (ids) => ids.length,
-    concurrency: 1,
-  })
+  const claims = createClaims(false, CLAIM_MAX)
+  const surplusClaims = createClaims(true, SURPLUS_CLAIM_MAX)
+
+  /** Jobs that come while a claim is in flight, or while there is no room for one, are claimed together. */
+  function createClaims(isSurplus: boolean, idsMax: number) {
+    return coalesce<readonly string[], { work: Promise<void> }>({
+      run: async (jobs) => {
+        const { made } = await begin(jobs.flat(), isSurplus)
+        return jobs.map(() => ({ work: made }))
+      },
+      itemsMax: idsMax,
+      bytesMax: idsMax,
+      bytesOf: (ids) => ids.length,
+    })
+  }
 
   async function deliver(ids: readonly string[]): Promise<void> {
-    await withinJob((await begin(ids, false)).made)
+    if (closing) return
+    await withinJob((await claims.add(ids)).work)
   }
 
   async function deliverSurplus(ids: readonly string[]): Promise<void> {
     if (closing) return
-    await withinJob((await surplus.add(ids)).work)
+    await withinJob((await surplusClaims.add(ids)).work)
   }
 
   /** Resolves when these deliveries are claimed; `made` when what came of them is committed. */
@@ -378,7 +382,8 @@ export function createDeliver(context: DeliverContext): Deliver {
     await Promise.all([
       attemptLog.close(),
       healthLog.close(),
-      surplus.close(),
+      claims.close(),
+      surplusClaims.close(),
       pace.close(),
       release.close(),
       park.close(),

@@ -49,7 +49,6 @@ export function createHealthLog(context: ChangeHealthContext): HealthLog {
       return events.map(({ endpointId }) => changed.get(endpointId)!)
     },
     itemsMax: 500,
-    concurrency: 1,
   })
 
   return {

@@ -25,7 +25,6 @@ export function createPace({ pool, leaseMs }: { pool: Pool; leaseMs: number }): 
       return outlast(() => reserveSlots(pool, wanted, withinMs), Date.now() + leaseMs / 4)
     },
     itemsMax: WAITING_MAX,
-    concurrency: 1,
   })
 
   function wait(delayMs: number): Promise<void> {

@@ -142,6 +142,8 @@ function postgresBackend(url: string, logger: Logger): QueueBackend {
     application_name: 'posthorn-queue',
     connectionTimeoutMillis: 5_000,
     keepAlive: true,
+    // Jobs are hints: what a crash takes of them, the sweep brings back.
+    options: '-c synchronous_commit=off -c jit=off',
   })
   return {
     // Its pool fails a command that gets no connection in time.

@@ -10,7 +10,10 @@ const SURPLUS_QUEUE = 'posthorn-deliver-surplus'
 const JOB = 'deliver'
 
 /** One job a delivery would cost more than its POST; a chunk shares a job, a claim and a commit. */
-const CHUNK_SIZE = 100
+const CHUNK_SIZE = 200
+
+/** In one call of the store. */
+const IDS_MAX = 10_000
 
 /** Surplus gathers for so long between two jobs: it waits anyway, and each job costs everybody's time. */
 const SURPLUS_PAUSE_MS = 25
@@ -44,15 +47,11 @@ export function createDeliveryQueue(backend: QueueBackend): DeliveryQueue {
   }
   async function add(to: typeof queue, ids: readonly string[]): Promise<void> {
     assertReachable()
-    if (ids.length <= CHUNK_SIZE) {
-      await to.add(JOB, { ids: packIds(ids) })
-      return
-    }
-    const jobs: { name: string; data: DeliverJob }[] = []
-    for (let at = 0; at < ids.length; at += CHUNK_SIZE) {
-      jobs.push({ name: JOB, data: { ids: packIds(ids.slice(at, at + CHUNK_SIZE)) } })
-    }
-    await to.addBulk(jobs)
+    const chunks = Array.from({ length: Math.ceil(ids.length / CHUNK_SIZE) }, (_, at) =>
+      ids.slice(at * CHUNK_SIZE, (at + 1) * CHUNK_SIZE),
+    )
+    // Not as one bulk: on PostgreSQL that makes tables for it, and costs as much as ten of these.
+    await Promise.all(chunks.map((chunk) => to.add(JOB, { ids: packIds(chunk) })))
   }
   const surplusJobs = coalesce<readonly string[], void>({
     async run(added) {
@@ -61,10 +60,19 @@ export function createDeliveryQueue(backend: QueueBackend): DeliveryQueue {
       return added.map(() => undefined)
     },
     itemsMax: 1_000,
-    concurrency: 1,
+  })
+  // Each call of the store costs as much as two hundred ids in it.
+  const jobs = coalesce<readonly string[], void>({
+    async run(added) {
+      await add(queue, added.length === 1 ? added[0]! : added.flat())
+      return added.map(() => undefined)
+    },
+    itemsMax: 1_000,
+    bytesMax: IDS_MAX,
+    bytesOf: (ids) => ids.length,
   })
   return {
-    enqueue: (ids) => add(queue, ids),
+    enqueue: (ids) => jobs.add(ids),
     enqueueSurplus: (ids) => surplusJobs.add(ids),
     async waiting() {
       assertReachable()
@@ -72,7 +80,7 @@ export function createDeliveryQueue(backend: QueueBackend): DeliveryQueue {
       return counts[0] + counts[1]
     },
     async close() {
-      await surplusJobs.close()
+      await Promise.all([jobs.close(), surplusJobs.close()])
       await Promise.all([queue.close(), surplus.close()])
     },
   }

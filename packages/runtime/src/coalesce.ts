@@ -9,8 +9,10 @@ export interface CoalesceOptions<I, O> {
   /** Most bytes in one run, as told by `bytesOf`. An item over it still goes, alone. */
   bytesMax?: number
   bytesOf?: (item: I) => number
-  /** Most runs in flight at once. */
-  concurrency: number
+  /** Most runs in flight at once. Default 1. */
+  concurrency?: number
+  /** Fewest items that are worth a run beside one that is in flight. Default 1. */
+  besideMin?: number
 }
 
 export interface Coalescer<I, O> {
@@ -36,18 +38,21 @@ interface Entry<I, O> {
 /**
  * Makes concurrent callers share one operation (a commit, a batched insert, a pipelined command).
  *
- * An item that finds a free run goes at once, so an idle system adds no delay; while `concurrency` runs
- * are in flight, items gather and go together as soon as one ends. Batches therefore grow exactly as
- * far as the operation is slow, without a timer and without a size to tune.
+ * An item that finds nothing in flight goes at the end of the event loop's turn, with all that came in that
+ * turn, so an idle system adds no delay; while runs are in flight, items gather and go together as soon as one
+ * ends. Batches therefore grow exactly as far as the operation is slow, without a timer. What an operation
+ * costs is mostly its own and not its items': a second one beside it waits until `besideMin` have gathered.
  */
 export function coalesce<I, O>(options: CoalesceOptions<I, O>): Coalescer<I, O> {
-  const { run, itemsMax, bytesMax = Number.POSITIVE_INFINITY, bytesOf = () => 0, concurrency } = options
+  const { run, itemsMax, bytesMax = Number.POSITIVE_INFINITY, bytesOf = () => 0 } = options
+  const { concurrency = 1, besideMin = 1 } = options
   const active = new Set<Promise<void>>()
   let waiting: Entry<I, O>[] = []
   let inFlight = 0
   let pendingBytes = 0
   let addedCount = 0
   let startedCount = 0
+  let starting = false
   let closed = false
 
   function add(item: I): Promise<O> {
@@ -57,7 +62,22 @@ export function coalesce<I, O>(options: CoalesceOptions<I, O>): Coalescer<I, O> 
       waiting.push({ item, bytes, resolve, reject })
       addedCount += 1
       pendingBytes += bytes
-      if (active.size < concurrency) startRun()
+      startSoon()
+    })
+  }
+
+  function isTime(): boolean {
+    if (waiting.length === 0 || active.size >= concurrency) return false
+    return active.size === 0 || waiting.length >= besideMin
+  }
+
+  function startSoon(): void {
+    if (starting || !isTime()) return
+    starting = true
+    // After whatever else this turn of the event loop brings.
+    setImmediate(() => {
+      starting = false
+      while (isTime()) startRun()
     })
   }
 
@@ -69,7 +89,7 @@ export function coalesce<I, O>(options: CoalesceOptions<I, O>): Coalescer<I, O> 
       inFlight -= entries.length
       for (const { bytes } of entries) pendingBytes -= bytes
       active.delete(running)
-      if (waiting.length > 0) startRun()
+      startSoon()
     })
     active.add(running)
   }
@@ -103,7 +123,10 @@ export function coalesce<I, O>(options: CoalesceOptions<I, O>): Coalescer<I, O> 
 
   async function flush(): Promise<void> {
     const target = addedCount
-    while (startedCount < target) await Promise.race(active)
+    while (startedCount < target) {
+      if (active.size > 0) await Promise.race(active)
+      else await new Promise((resolve) => setImmediate(resolve))
+    }
     await Promise.all(active)
   }
 

@@ -1,42 +1,75 @@
+import { setImmediate as endOfTurn } from 'node:timers/promises'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { type CoalesceOptions, coalesce } from '../src/index.ts'
 
-test('the first item goes at once, alone; what comes meanwhile goes together when it ends', async () => {
+test('what comes in one turn goes together at its end; what comes meanwhile goes together when that ends', async () => {
   const gate = gatedRuns<number>()
-  const coalescer = coalesce({ run: gate.run, itemsMax: 100, concurrency: 1 })
+  const coalescer = coalesce({ run: gate.run, itemsMax: 100 })
 
-  const first = coalescer.add(1)
-  expect(gate.runs.map((run) => run.items)).toEqual([[1]])
-  const later = [coalescer.add(2), coalescer.add(3), coalescer.add(4)]
+  const first = [coalescer.add(1), coalescer.add(2)]
+  await endOfTurn()
+  expect(gate.runs.map((run) => run.items)).toEqual([[1, 2]])
+  const later = [coalescer.add(3), coalescer.add(4), coalescer.add(5)]
+  await endOfTurn()
   expect(gate.runs).toHaveLength(1)
-  expect(coalescer.pending).toBe(4)
+  expect(coalescer.pending).toBe(5)
 
-  gate.runs[0]!.resolve(['one'])
-  expect(await first).toBe('one')
-  await expect.poll(() => gate.runs.map((run) => run.items)).toEqual([[1], [2, 3, 4]])
-  gate.runs[1]!.resolve(['two', 'three', 'four'])
-  expect(await Promise.all(later)).toEqual(['two', 'three', 'four'])
+  gate.runs[0]!.resolve(['one', 'two'])
+  expect(await Promise.all(first)).toEqual(['one', 'two'])
+  await expect
+    .poll(() => gate.runs.map((run) => run.items))
+    .toEqual([
+      [1, 2],
+      [3, 4, 5],
+    ])
+  gate.runs[1]!.resolve(['three', 'four', 'five'])
+  expect(await Promise.all(later)).toEqual(['three', 'four', 'five'])
   await coalescer.flush()
   expect(coalescer.pending).toBe(0)
 })
 
+test('a run beside another waits until enough have gathered for it', async () => {
+  const gate = gatedRuns<number>()
+  const coalescer = coalesce({ run: gate.run, itemsMax: 100, concurrency: 2, besideMin: 3 })
+  const first = coalescer.add(1)
+  await endOfTurn()
+  const later = [coalescer.add(2), coalescer.add(3)]
+  await endOfTurn()
+  expect(gate.runs).toHaveLength(1)
+
+  later.push(coalescer.add(4))
+  await endOfTurn()
+  expect(gate.runs.map((run) => run.items)).toEqual([[1], [2, 3, 4]])
+
+  // The one that is left when both are busy goes as soon as nothing is in flight.
+  const last = coalescer.add(5)
+  gate.runs[1]!.resolve(['two', 'three', 'four'])
+  expect(await Promise.all(later)).toEqual(['two', 'three', 'four'])
+  await endOfTurn()
+  expect(gate.runs).toHaveLength(2)
+  gate.runs[0]!.resolve(['one'])
+  expect(await first).toBe('one')
+  await expect.poll(() => gate.runs.length).toBe(3)
+  gate.runs[2]!.resolve(['five'])
+  expect(await last).toBe('five')
+})
+
 test('when a run fails, its items fail with that error and the next run goes on', async () => {
   const gate = gatedRuns<number>()
-  const coalescer = coalesce({ run: gate.run, itemsMax: 2, concurrency: 1 })
+  const coalescer = coalesce({ run: gate.run, itemsMax: 2 })
   const settled = Promise.allSettled([1, 2, 3, 4].map((item) => coalescer.add(item)))
   const error = new Error('the database went away')
 
-  gate.runs[0]!.resolve(['one'])
+  await endOfTurn()
+  gate.runs[0]!.reject(error)
   await expect.poll(() => gate.runs.length).toBe(2)
-  gate.runs[1]!.reject(error)
-  await expect.poll(() => gate.runs.length).toBe(3)
-  gate.runs[2]!.resolve(['four'])
+  gate.runs[1]!.resolve(['three', 'four'])
 
   expect(await settled).toEqual([
-    { status: 'fulfilled', value: 'one' },
     { status: 'rejected', reason: error },
     { status: 'rejected', reason: error },
+    { status: 'fulfilled', value: 'three' },
     { status: 'fulfilled', value: 'four' },
   ])
 })
@@ -47,11 +80,10 @@ test('a run that throws before its first await, or answers with too few outputs,
       throw new Error('at once')
     },
     itemsMax: 10,
-    concurrency: 1,
   })
   await expect(throwing.add(1)).rejects.toThrow('at once')
 
-  const short = coalesce<number, number>({ run: async () => [], itemsMax: 10, concurrency: 1 })
+  const short = coalesce<number, number>({ run: async () => [], itemsMax: 10 })
   await expect(short.add(1)).rejects.toThrow('1 items gave 0 outputs')
 })
 
@@ -65,21 +97,21 @@ test('an item over the byte limit still goes, alone', async () => {
     itemsMax: 10,
     bytesMax: 100,
     bytesOf: (item) => item,
-    concurrency: 1,
   })
   await Promise.all([1, 60, 40, 500, 1].map((item) => coalescer.add(item)))
-  expect(batches).toEqual([[1], [60, 40], [500], [1]])
+  expect(batches).toEqual([[1, 60], [40], [500], [1]])
 })
 
 test('flush waits for what was added before it, not for what comes after', async () => {
   const gate = gatedRuns<number>()
-  const coalescer = coalesce({ run: gate.run, itemsMax: 1, concurrency: 1 })
+  const coalescer = coalesce({ run: gate.run, itemsMax: 1 })
   const before = [coalescer.add(1), coalescer.add(2)]
   let flushed = false
   const flushing = coalescer.flush().then(() => {
     flushed = true
   })
   const after = coalescer.add(3)
+  await endOfTurn()
 
   gate.runs[0]!.resolve(['one'])
   await expect.poll(() => gate.runs.length).toBe(2)
@@ -88,16 +120,18 @@ test('flush waits for what was added before it, not for what comes after', async
   await flushing
   expect(await Promise.all(before)).toEqual(['one', 'two'])
   expect(coalescer.pending).toBe(1)
+  await expect.poll(() => gate.runs.length).toBe(3)
   gate.runs[2]!.resolve(['three'])
   expect(await after).toBe('three')
 })
 
 test('close settles what was added and refuses more', async () => {
   const gate = gatedRuns<number>()
-  const coalescer = coalesce({ run: gate.run, itemsMax: 10, concurrency: 1 })
+  const coalescer = coalesce({ run: gate.run, itemsMax: 10 })
   const added = coalescer.add(1)
   const closing = coalescer.close()
   await expect(coalescer.add(2)).rejects.toThrow('after close')
+  await endOfTurn()
   gate.runs[0]!.resolve(['one'])
   await closing
   expect(await added).toBe('one')
@@ -113,8 +147,9 @@ test('every item settles exactly once with its own output, in order within a run
       fc.integer({ min: 1, max: 7 }),
       fc.integer({ min: 1, max: 100 }),
       fc.integer({ min: 1, max: 4 }),
+      fc.integer({ min: 1, max: 9 }),
       fc.scheduler(),
-      async (items, itemsMax, bytesMax, concurrency, scheduler) => {
+      async (items, itemsMax, bytesMax, concurrency, besideMin, scheduler) => {
         const seen: number[] = []
         let active = 0
         const coalescer = coalesce<{ index: number; bytes: number; poison: boolean }, number>({
@@ -135,6 +170,7 @@ test('every item settles exactly once with its own output, in order within a run
           bytesMax,
           bytesOf: (item) => item.bytes,
           concurrency,
+          besideMin,
         })
 
         const settled: Promise<void>[] = []

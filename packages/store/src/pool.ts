@@ -12,6 +12,14 @@ export interface PoolOptions {
   statementTimeoutMs?: number
 }
 
+const STATEMENT_OPTIONS = [
+  // Compiling a plan costs more than any statement here takes to run.
+  '-c jit=off',
+  // A plan that was kept while a table was small would read the whole of it when it has grown: the working set
+  // is empty at one moment and has thousands of dead rows at the next. Every statement here has its index.
+  '-c enable_seqscan=off',
+].join(' ')
+
 /**
  * The one pool of a process: named statements and Prisma share it.
  * The caller ends it.
@@ -28,8 +36,7 @@ export function createPool(databaseUrl: string, options: PoolOptions = {}): Pool
     query_timeout: statementTimeoutMs + 5_000,
     idleTimeoutMillis: 60_000,
     keepAlive: true,
-    // Compiling a plan costs more than any statement here takes to run.
-    options: '-c jit=off',
+    options: STATEMENT_OPTIONS,
   })
   // An idle connection that drops is replaced at the next use, which reports what is wrong then.
   pool.on('error', () => {})

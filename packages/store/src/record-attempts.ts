@@ -46,7 +46,7 @@ WITH input AS MATERIALIZED (
     headers, truncated, state, delay_ms, start, length)
 ), left_pending AS (
   DELETE FROM deliveries_pending d USING input i
-  WHERE d.id = i.delivery_id AND d.claim = i.claim AND i.state <> 'pending'
+  WHERE d.id = ANY ($1::uuid[]) AND d.id = i.delivery_id AND d.claim = i.claim AND i.state <> 'pending'
   RETURNING d.id, i.state, d.message_id, d.endpoint_id, d.owner_id, d.event_type, i.number,
     i.outcome, i.status, i.started_at
 ), ended AS (
@@ -59,7 +59,7 @@ WITH input AS MATERIALIZED (
     due_at = now() + i.delay_ms * interval '1 millisecond',
     wake_at = now() + i.delay_ms * interval '1 millisecond'
   FROM input i
-  WHERE d.id = i.delivery_id AND d.claim = i.claim AND i.state = 'pending'
+  WHERE d.id = ANY ($1::uuid[]) AND d.id = i.delivery_id AND d.claim = i.claim AND i.state = 'pending'
   RETURNING d.id
 ), written AS MATERIALIZED (
   SELECT id FROM ended UNION ALL SELECT id FROM retried
