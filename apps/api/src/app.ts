@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto'
-import helmet from '@fastify/helmet'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { type FastifyBaseLogger, fastify, LogController } from 'fastify'
 import type { Api, ApiContext } from './api.ts'
@@ -17,6 +16,7 @@ import { registerOwners } from './routes/owners.ts'
 import { registerReplays } from './routes/replays.ts'
 import { registerRetryPolicy } from './routes/retry-policy.ts'
 import { registerSystem } from './routes/system.ts'
+import { registerSecurityHeaders } from './security-headers.ts'
 import { validatorCompiler } from './validation.ts'
 
 /** Builds the API; it does not listen yet. Closing it leaves the context open. */
@@ -49,14 +49,7 @@ export async function buildApp(context: ApiContext): Promise<Api> {
   registerNotFound(app)
   registerJsonBody(app)
   logAtDebug(app, context)
-  await app.register(helmet, {
-    contentSecurityPolicy: {
-      useDefaults: false,
-      directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] },
-    },
-    // TLS ends before us, where that header belongs.
-    strictTransportSecurity: false,
-  })
+  registerSecurityHeaders(app)
   await registerOpenApi(app, context.version ?? '0.1.0')
   registerMetrics(app, context)
   registerSystem(app, context)

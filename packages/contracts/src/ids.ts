@@ -5,15 +5,38 @@ export type IdPrefix = 'own' | 'ep' | 'msg' | 'dlv' | 'att' | 'key' | 'rpl'
 
 /** Crockford's alphabet in lower case, as TypeID 0.3 asks. */
 const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz'
-const VALUE_OF = new Map([...ALPHABET].map((character, value) => [character, BigInt(value)]))
 const SUFFIX_LENGTH = 26
-const HEX_PAIR_TO_BYTE = new Map(
-  Array.from({ length: 256 }, (_, byte) => [byte.toString(16).padStart(2, '0'), byte]),
-)
+const HEX_DIGITS = '0123456789abcdef'
+const VALUE_OF_CHARACTER = valuesOf(ALPHABET)
+const VALUE_OF_HEX_DIGIT = valuesOf(HEX_DIGITS, HEX_DIGITS.toUpperCase())
+const NO_VALUE = 0xff
+const HYPHEN = 0x2d
+
+/** By ASCII code. */
+function valuesOf(...alphabets: string[]): Uint8Array {
+  const values = new Uint8Array(128).fill(0xff)
+  for (const alphabet of alphabets) {
+    for (let value = 0; value < alphabet.length; value++) values[alphabet.charCodeAt(value)] = value
+  }
+  return values
+}
+
+/** Asking for 16 bytes costs as much as asking for some thousand. */
+const randomBytes = new Uint8Array(4_096)
+let randomBytesUsed = randomBytes.length
+
+function nextRandomBytes(): Uint8Array {
+  if (randomBytesUsed === randomBytes.length) {
+    crypto.getRandomValues(randomBytes)
+    randomBytesUsed = 0
+  }
+  randomBytesUsed += 16
+  return randomBytes.subarray(randomBytesUsed - 16, randomBytesUsed)
+}
 
 /** A new UUIDv7 (RFC 9562): sorts by the time it was made. */
 export function newUuid(): string {
-  return v7()
+  return v7({ rng: nextRandomBytes })
 }
 
 /**
@@ -21,18 +44,18 @@ export function newUuid(): string {
  * https://github.com/jetify-com/typeid/tree/main/spec
  */
 export function encodeId(prefix: IdPrefix, uuid: string): string {
-  const hex = uuid.replaceAll('-', '')
   let text = `${prefix}_`
   // 128 bits in groups of five, from the left; the first group has three (130 = 26 × 5).
-  let bits = 0
+  let bits = 2
   let value = 0
-  for (let at = 0; at < 32; at += 2) {
-    value = (value << 8) | HEX_PAIR_TO_BYTE.get(hex.slice(at, at + 2))!
-    bits += at === 0 ? 10 : 8
-    while (bits >= 5) {
-      bits -= 5
-      text += ALPHABET[(value >> bits) & 31]
-    }
+  for (let at = 0; at < uuid.length; at++) {
+    const code = uuid.charCodeAt(at)
+    if (code === HYPHEN) continue
+    value = (value << 4) | VALUE_OF_HEX_DIGIT[code]!
+    bits += 4
+    if (bits < 5) continue
+    bits -= 5
+    text += ALPHABET[value >> bits]
     value &= (1 << bits) - 1
   }
   return text
@@ -44,14 +67,22 @@ export function decodeId(prefix: IdPrefix, text: string): string | undefined {
   if (text.length !== start + SUFFIX_LENGTH || !text.startsWith(`${prefix}_`)) return undefined
   // 26 × 5 bits are two more than a UUID has.
   if (text.charCodeAt(start) > 0x37) return undefined
-  let value = 0n
+  let uuid = ''
+  let bits = -2
+  let value = 0
   for (let at = start; at < text.length; at++) {
-    const digit = VALUE_OF.get(text[at]!)
-    if (digit === undefined) return undefined
-    value = (value << 5n) | digit
+    const digit = VALUE_OF_CHARACTER[text.charCodeAt(at)] ?? NO_VALUE
+    if (digit === NO_VALUE) return undefined
+    value = (value << 5) | digit
+    bits += 5
+    while (bits >= 4) {
+      bits -= 4
+      uuid += HEX_DIGITS[value >> bits]
+      value &= (1 << bits) - 1
+      if (uuid.length === 8 || uuid.length === 13 || uuid.length === 18 || uuid.length === 23) uuid += '-'
+    }
   }
-  const hex = value.toString(16).padStart(32, '0')
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`
+  return uuid
 }
 
 /** The Unix time in milliseconds in a UUIDv7, or undefined where the UUID is of another version. */

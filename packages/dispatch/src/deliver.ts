@@ -1,4 +1,4 @@
-import { encodeId, newUuid, type RetryPolicy } from '@posthorn/contracts'
+import { encodeId, newUuid, type RetryPolicy, uuidTimeMs } from '@posthorn/contracts'
 import type { Post, PostOutcome } from '@posthorn/egress'
 import type { DeliveryQueue } from '@posthorn/queue'
 import { coalesce, type Logger } from '@posthorn/runtime'
@@ -17,7 +17,7 @@ import {
 } from '@posthorn/store'
 import { createAttemptLog } from './attempt-log.ts'
 import { attemptResult, policyOutcome } from './attempt-result.ts'
-import { HEALTH_POLICY, type HealthPolicy, healthEvent } from './endpoint-health.ts'
+import { HEALTH_POLICY, type HealthEvent, type HealthPolicy, healthEvent } from './endpoint-health.ts'
 import { createHealthLog } from './health-log.ts'
 import { createLanes, PARKED } from './lanes.ts'
 import { outlast } from './outlast.ts'
@@ -92,6 +92,11 @@ export interface Deliver {
   close(drainMs: number): Promise<void>
 }
 
+interface Attempted {
+  startedAt: Date
+  outcome: PostOutcome
+}
+
 /** Nothing was tried, or it was called off. */
 const HANDED_BACK = Symbol('handed back')
 /** Its endpoint was opened while it waited for its turn. */
@@ -105,6 +110,8 @@ const PARK_AFTER_MS = 2_000
  */
 const PARK_DELAY_MS = 5_000
 const PARK_DELAY_MAX_MS = 20_000
+/** What was accepted no longer ago is not what waited for its endpoint to recover. */
+const FRESH_MS = 2_000
 /** Claimed deliveries that wait for their turn: with their payloads, they are what memory goes to. */
 const WAITING_MAX = 1_000
 /** Deliveries that are claimed at once. */
@@ -256,14 +263,16 @@ export function createDeliver(context: DeliverContext): Deliver {
       lane: delivery.endpointId,
       owner: target.ownerId,
       limit,
-      isRetry: delivery.attempts > delivery.attemptsBeforeReplay,
+      isLate: isLate(delivery),
     }
     const attempted = await lanes.run(place, async () => {
       const made = await attempt(delivery, target, payload, leaseUntilMs)
+      if (typeof made === 'symbol') return made
+      const event = healthEventOf(delivery, made)
+      const noted = noteHealth(delivery, event, leaseUntilMs)
       // Still in its lane: an endpoint that fails gets no further attempt before that is known of it.
-      return typeof made === 'symbol'
-        ? made
-        : { ...made, failing: await noteHealth(delivery, made, leaseUntilMs) }
+      if (event.kind !== 'success') await noted
+      return { ...made, noted }
     })
     // No attempt is used up.
     if (attempted === PARKED || attempted === HANDED_BACK) {
@@ -283,7 +292,7 @@ export function createDeliver(context: DeliverContext): Deliver {
       policy: target.retryPolicy ?? settings.retryPolicy,
       random: Math.random(),
     })
-    const reason = disable ?? attempted.failing
+    const reason = disable ?? (await attempted.noted)
     // Before the result: once the delivery has ended, nothing would disable the endpoint any more.
     if (reason !== undefined && (await disableEndpoint(pool, delivery.endpointId, reason))) {
       logger.warn({ endpoint: encodeId('ep', delivery.endpointId), reason }, 'endpoint.disabled')
@@ -294,14 +303,17 @@ export function createDeliver(context: DeliverContext): Deliver {
     if (reason !== undefined) await skipDisabled(pool, delivery.endpointId)
   }
 
+  function healthEventOf({ id }: ClaimedDelivery, { startedAt, outcome }: Attempted): HealthEvent {
+    const attempted = { deliveryId: id, startedAtMs: startedAt.getTime() }
+    return healthEvent(policyOutcome(outcome, startedAt), attempted, policy)
+  }
+
   /** @returns why the endpoint is to be disabled, if it is */
   async function noteHealth(
     delivery: ClaimedDelivery,
-    { startedAt, outcome }: { startedAt: Date; outcome: PostOutcome },
+    event: HealthEvent,
     leaseUntilMs: number,
   ): Promise<string | undefined> {
-    const attempted = { deliveryId: delivery.id, startedAtMs: startedAt.getTime() }
-    const event = healthEvent(policyOutcome(outcome, startedAt), attempted, policy)
     try {
       return await outlast(() => healthLog.add(delivery.endpointId, event), leaseUntilMs)
     } catch (error) {
@@ -319,7 +331,7 @@ export function createDeliver(context: DeliverContext): Deliver {
     target: Target,
     payload: Buffer,
     leaseUntilMs: number,
-  ): Promise<{ startedAt: Date; outcome: PostOutcome } | typeof HANDED_BACK | typeof HELD_BACK> {
+  ): Promise<Attempted | typeof HANDED_BACK | typeof HELD_BACK> {
     if (healthLog.isOpen(delivery.endpointId)) return HELD_BACK
     const startedAt = new Date()
     const timeoutMs = target.attemptTimeoutMs ?? settings.attemptTimeoutMs
@@ -398,6 +410,12 @@ export function createDeliver(context: DeliverContext): Deliver {
       return lanes.inFlight
     },
   }
+}
+
+/** See `lanes.ts`. */
+function isLate({ id, attempts, attemptsBeforeReplay, health }: ClaimedDelivery): boolean {
+  if (attempts > attemptsBeforeReplay) return true
+  return health !== null && Date.now() - (uuidTimeMs(id) ?? 0) > FRESH_MS
 }
 
 async function withinJob(work: Promise<void>): Promise<void> {

@@ -8,7 +8,8 @@ interface Place {
   owner: string
   /** Tasks of the lane in flight at once. The newest counts. */
   limit: number
-  isRetry: boolean
+  /** A retry, or what waited until its endpoint was well again: new deliveries do not wait behind it. */
+  isLate: boolean
 }
 
 export interface Lanes {
@@ -56,10 +57,11 @@ interface Lane {
   owner: string
   limit: number
   inFlight: number
-  firsts: Waiter[]
-  retries: Waiter[]
-  /** First attempts that were started while a retry waited. */
-  sinceRetry: number
+  lateInFlight: number
+  fresh: Waiter[]
+  late: Waiter[]
+  /** Fresh ones that were started while a late one waited. */
+  sinceLate: number
   /** When a task of the lane last ended, or began where it had been empty. */
   movedAtMs: number
   /** Moving average of how long its tasks take. */
@@ -70,8 +72,10 @@ interface Lane {
 
 /** Weight of the newest duration: a lane that turns slow or fast is known as such within a few tasks. */
 const NEWEST_WEIGHT = 0.2
-/** Of places that both want, so many go to first attempts for one that goes to a retry. */
-const FIRSTS_PER_RETRY = 3
+/** Of places that both want, so many go to fresh deliveries for one that goes to a late one. */
+const FRESH_PER_LATE = 3
+/** One place of so many in a lane is kept for fresh deliveries: the late ones of a slow endpoint come in bursts. */
+const PLACES_PER_FRESH = 5
 /** The places that an owner had count half as much after this time. */
 const USAGE_HALVED_EVERY_MS = 1_000
 /** Owners that are looked at for each place: with more of them, turns alone are fair enough. */
@@ -83,8 +87,8 @@ const SURPLUS_MIN = 100
 /**
  * Lets at most `total` tasks run, and of each lane (an endpoint) at most its limit. When the whole is full, a
  * place goes to the owner who had the fewest lately; owners who had as many take turns, and so do the lanes
- * of an owner. First attempts go before retries, which still get one
- * place in four.
+ * of an owner. Fresh deliveries go before late ones, which still get one
+ * place in four, but never all of a lane's.
  *
  * A lane that hangs keeps its own slots and nobody else's: what waits for it is parked when nothing in
  * it ended for `parkAfterMs`, and what comes is parked at once when by the lane's pace its turn would
@@ -98,7 +102,7 @@ export function createLanes(options: LanesOptions): Lanes {
   // Lanes that have somebody waiting and room in themselves; only the whole was full.
   const usage = createUsage(nowMs)
   const ahead = createTurns(usage)
-  /** Those of them where only retries wait. */
+  /** Those of them where only late ones can be started. */
   const behind = createTurns(usage)
   let sinceBehind = 0
   const waitingOf = new Map<string, number>()
@@ -112,7 +116,7 @@ export function createLanes(options: LanesOptions): Lanes {
 
   function run<T>(place: Place, task: () => Promise<T>): Promise<T | typeof PARKED> {
     if (closed) return Promise.resolve(PARKED)
-    const { lane: name, owner, limit } = place
+    const { lane: name, owner, limit, isLate } = place
     let lane = lanes.get(name)
     if (lane === undefined) {
       lane = {
@@ -120,9 +124,10 @@ export function createLanes(options: LanesOptions): Lanes {
         owner,
         limit,
         inFlight: 0,
-        firsts: [],
-        retries: [],
-        sinceRetry: 0,
+        lateInFlight: 0,
+        fresh: [],
+        late: [],
+        sinceLate: 0,
         movedAtMs: nowMs(),
         durationMs: 0,
         lastTurnAtMs: 0,
@@ -134,14 +139,14 @@ export function createLanes(options: LanesOptions): Lanes {
       giveTurn(lane)
       startNext()
     }
-    if (inFlight < total && lane.inFlight < limit) return start(lane, task)
-    if (isTooSlow(lane) || isOverShare(owner)) return Promise.resolve(PARKED)
+    if (inFlight < total && hasRoom(lane, isLate)) return start(lane, isLate, task)
+    if (isTooSlow(lane, isLate) || isOverShare(owner)) return Promise.resolve(PARKED)
     return new Promise((resolve, reject) => {
       count(owner, 1)
-      const queue = place.isRetry ? lane.retries : lane.firsts
+      const queue = isLate ? lane.late : lane.fresh
       queue.push({
         sinceMs: nowMs(),
-        start: () => start(lane, task).then(resolve, reject),
+        start: () => start(lane, isLate, task).then(resolve, reject),
         park: () => resolve(PARKED),
       })
       giveTurn(lane)
@@ -158,19 +163,23 @@ export function createLanes(options: LanesOptions): Lanes {
 
   /** Puts a lane where it belongs, keeping its turn if it has one there. */
   function giveTurn(lane: Lane): void {
-    const hasRoom = lane.inFlight < lane.limit
-    const isAhead = hasRoom && lane.firsts.length > 0
-    const isBehind = hasRoom && !isAhead && lane.retries.length > 0
+    const isAhead = lane.fresh.length > 0 && hasRoom(lane, false)
+    const isBehind = !isAhead && lane.late.length > 0 && hasRoom(lane, true)
     if (isAhead) ahead.add(lane)
     else ahead.remove(lane)
     if (isBehind) behind.add(lane)
     else behind.remove(lane)
   }
 
-  async function start<T>(lane: Lane, task: () => Promise<T>): Promise<T> {
+  function hasRoom({ inFlight: ofLane, lateInFlight, limit }: Lane, isLate: boolean): boolean {
+    return ofLane < limit && !(isLate && lateInFlight >= limit - Math.floor(limit / PLACES_PER_FRESH))
+  }
+
+  async function start<T>(lane: Lane, isLate: boolean, task: () => Promise<T>): Promise<T> {
     const startedAtMs = nowMs()
     if (lane.inFlight === 0) lane.movedAtMs = startedAtMs
     lane.inFlight += 1
+    if (isLate) lane.lateInFlight += 1
     inFlight += 1
     usage.add(lane.owner)
     giveTurn(lane)
@@ -178,6 +187,7 @@ export function createLanes(options: LanesOptions): Lanes {
       return await task()
     } finally {
       lane.inFlight -= 1
+      if (isLate) lane.lateInFlight -= 1
       inFlight -= 1
       lane.movedAtMs = nowMs()
       lane.durationMs += NEWEST_WEIGHT * (lane.movedAtMs - startedAtMs - lane.durationMs)
@@ -199,8 +209,8 @@ export function createLanes(options: LanesOptions): Lanes {
   }
 
   function nextLane(): Lane | undefined {
-    const isTurnOfRetries = sinceBehind >= FIRSTS_PER_RETRY && !behind.isEmpty
-    if (ahead.isEmpty || isTurnOfRetries) {
+    const isTurnOfLate = sinceBehind >= FRESH_PER_LATE && !behind.isEmpty
+    if (ahead.isEmpty || isTurnOfLate) {
       sinceBehind = 0
       return behind.take()
     }
@@ -209,17 +219,17 @@ export function createLanes(options: LanesOptions): Lanes {
   }
 
   function nextOf(lane: Lane): Waiter {
-    const isTurnOfRetry = lane.retries.length > 0 && lane.sinceRetry >= FIRSTS_PER_RETRY
-    if (lane.firsts.length === 0 || isTurnOfRetry) {
-      lane.sinceRetry = 0
-      return lane.retries.shift()!
+    const canBeLate = lane.late.length > 0 && hasRoom(lane, true)
+    if (lane.fresh.length === 0 || (canBeLate && lane.sinceLate >= FRESH_PER_LATE)) {
+      lane.sinceLate = 0
+      return lane.late.shift()!
     }
-    lane.sinceRetry = lane.retries.length > 0 ? lane.sinceRetry + 1 : 0
-    return lane.firsts.shift()!
+    lane.sinceLate = canBeLate ? lane.sinceLate + 1 : 0
+    return lane.fresh.shift()!
   }
 
   function isIdle(lane: Lane): boolean {
-    return lane.inFlight === 0 && lane.firsts.length + lane.retries.length === 0
+    return lane.inFlight === 0 && lane.fresh.length + lane.late.length === 0
   }
 
   function isOverShare(owner: string): boolean {
@@ -229,18 +239,18 @@ export function createLanes(options: LanesOptions): Lanes {
     return owners > 1 && own >= waitingMax / owners
   }
 
-  function isStuck(lane: Lane): boolean {
-    return lane.inFlight >= lane.limit && nowMs() - lane.movedAtMs >= parkAfterMs
+  function isStuck(lane: Lane, isLate: boolean): boolean {
+    return !hasRoom(lane, isLate) && nowMs() - lane.movedAtMs >= parkAfterMs
   }
 
   /** Would who comes now wait too long? While nothing ends, the wait so far is the best guess of a duration. */
-  function isTooSlow(lane: Lane): boolean {
-    if (lane.inFlight < lane.limit) return false
-    return isStuck(lane) || waitMs(lane) >= parkAfterMs
+  function isTooSlow(lane: Lane, isLate: boolean): boolean {
+    if (hasRoom(lane, isLate)) return false
+    return isStuck(lane, isLate) || waitMs(lane) >= parkAfterMs
   }
 
   function waitMs(lane: Lane): number {
-    return ((lane.firsts.length + lane.retries.length) / lane.limit) * expectedDurationMs(lane)
+    return ((lane.fresh.length + lane.late.length) / lane.limit) * expectedDurationMs(lane)
   }
 
   function expectedDurationMs(lane: Lane): number {
@@ -259,8 +269,9 @@ export function createLanes(options: LanesOptions): Lanes {
     // Of a lane that moves, those that waited twice as long as they should: all slots are taken by others.
     const sinceMaxMs = nowMs() - 2 * parkAfterMs
     for (const lane of lanes.values()) {
-      for (const waiters of [lane.firsts, lane.retries]) {
-        const stays = isStuck(lane) ? -1 : waiters.findIndex(({ sinceMs }) => sinceMs > sinceMaxMs)
+      for (const isLate of [false, true]) {
+        const waiters = isLate ? lane.late : lane.fresh
+        const stays = isStuck(lane, isLate) ? -1 : waiters.findIndex(({ sinceMs }) => sinceMs > sinceMaxMs)
         park(lane, waiters, stays < 0 ? waiters.length : stays)
       }
       giveTurn(lane)
@@ -309,7 +320,7 @@ export function createLanes(options: LanesOptions): Lanes {
     closed = true
     clearInterval(timer)
     for (const lane of lanes.values()) {
-      for (const waiters of [lane.firsts, lane.retries]) park(lane, waiters, waiters.length)
+      for (const waiters of [lane.fresh, lane.late]) park(lane, waiters, waiters.length)
       giveTurn(lane)
     }
     tellOfRoom()

@@ -29,10 +29,10 @@ function observeLanes(total: number, waitingMax = 1_000) {
       lane: string,
       limit: number,
       name = lane,
-      { isRetry = false }: { isRetry?: boolean } = {},
+      { isLate = false }: { isLate?: boolean } = {},
     ): Promise<string | typeof PARKED> {
       limits.set(lane, limit)
-      return lanes.run({ lane, owner: lane.split('/')[0]!, limit, isRetry }, () => {
+      return lanes.run({ lane, owner: lane.split('/')[0]!, limit, isLate }, () => {
         started.push(name)
         const inLane = running.filter((handle) => handle.lane === lane).length
         if (inLane >= limits.get(lane)!) startedOverLimit.push(name)
@@ -67,7 +67,7 @@ afterEach(() => {
 
 describe('any work in any order', () => {
   type Step =
-    | { kind: 'run'; lane: string; limit: number; isRetry: boolean }
+    | { kind: 'run'; lane: string; limit: number; isLate: boolean }
     | { kind: 'end' | 'fail'; at: number }
     | { kind: 'pass'; ms: number }
   const anyStep: fc.Arbitrary<Step> = fc.oneof(
@@ -76,7 +76,7 @@ describe('any work in any order', () => {
       arbitrary: fc.record({
         kind: fc.constant('run' as const),
         lane: fc.constantFrom('a/1', 'a/2', 'b/1', 'b/2', 'c/1'),
-        isRetry: fc.boolean(),
+        isLate: fc.boolean(),
         // An endpoint's limit may be changed at any time.
         limit: fc.integer({ min: 1, max: 4 }),
       }),
@@ -172,7 +172,7 @@ test('owners who had the fewest places go first, and then take turns, however ma
 test('within a lane first attempts go before retries, and one in four is a retry', async () => {
   const observed = observeLanes(1)
   void observed.run('a', 1, 'running')
-  for (let n = 0; n < 4; n++) void observed.run('a', 1, 'retry', { isRetry: true })
+  for (let n = 0; n < 4; n++) void observed.run('a', 1, 'retry', { isLate: true })
   for (let n = 0; n < 7; n++) void observed.run('a', 1, 'first')
   const [, ...started] = await runAll(observed)
   const round = ['first', 'first', 'first', 'retry']
@@ -182,11 +182,31 @@ test('within a lane first attempts go before retries, and one in four is a retry
 test('a lane where only retries wait has one place in four while first attempts wait in others', async () => {
   const observed = observeLanes(1)
   void observed.run('a', 1, 'running')
-  for (let n = 0; n < 6; n++) void observed.run('b', 1, 'retry', { isRetry: true })
+  for (let n = 0; n < 6; n++) void observed.run('b', 1, 'retry', { isLate: true })
   for (let n = 0; n < 6; n++) void observed.run('c', 1, 'first')
   const [, ...started] = await runAll(observed)
   const round = ['first', 'first', 'first', 'retry']
   expect(started).toEqual([...round, ...round, ...Array(4).fill('retry')])
+})
+
+test('late deliveries never take all places of a lane, so that a fresh one starts at once', async () => {
+  const observed = observeLanes(100)
+  for (let n = 0; n < 12; n++) void observed.run('a', 10, 'late', { isLate: true })
+  await settle()
+  expect(observed.started).toEqual(Array(8).fill('late'))
+  void observed.run('a', 10, 'fresh')
+  await settle()
+  expect(observed.started.at(-1)).toBe('fresh')
+  observed.running[0]!.end()
+  await settle()
+  expect(observed.started).toEqual([...Array(8).fill('late'), 'fresh', 'late'])
+})
+
+test('where a lane has few places, late deliveries may have them all', async () => {
+  const observed = observeLanes(100)
+  for (let n = 0; n < 5; n++) void observed.run('a', 4, 'late', { isLate: true })
+  await settle()
+  expect(observed.started).toEqual(Array(4).fill('late'))
 })
 
 test('no retry waits for ever, whatever else comes', async () => {
@@ -194,7 +214,7 @@ test('no retry waits for ever, whatever else comes', async () => {
     fc.asyncProperty(fc.array(fc.constantFrom('a/1', 'a/2', 'b/1'), { minLength: 60 }), async (coming) => {
       const observed = observeLanes(1, 1_000_000)
       void observed.run('b/1', 1, 'running')
-      void observed.run('a/1', 1, 'the retry', { isRetry: true })
+      void observed.run('a/1', 1, 'the retry', { isLate: true })
       for (const lane of coming) {
         void observed.run(lane, 1, 'first')
         void observed.run(lane, 1, 'first')

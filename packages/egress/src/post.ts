@@ -100,6 +100,7 @@ export function createPost(options: CreatePostOptions): Post {
         bodyTimeout: 0,
       }),
   })
+  const callOffs = createCallOffs()
   let closed = false
 
   function post(request: PostRequest): Promise<PostOutcome> {
@@ -118,15 +119,16 @@ export function createPost(options: CreatePostOptions): Post {
         takeConnectTimings,
         onOutcome: (outcome) => {
           clearTimeout(timer)
-          signal?.removeEventListener('abort', onAbort)
+          callOff?.delete(onAbort)
           origin.inFlight -= 1
           resolve(outcome)
         },
       })
+      const callOff = signal === undefined ? undefined : callOffs.of(signal)
       // A timer of its own: AbortSignal.timeout() costs ten times as much, and the timers of one duration
       // share a list in Node.
       const timer = setTimeout(onDeadline, timeoutMs)
-      signal?.addEventListener('abort', onAbort)
+      callOff?.add(onAbort)
 
       origin.inFlight += 1
       origin.pool.dispatch(
@@ -161,6 +163,28 @@ export function createPost(options: CreatePostOptions): Post {
     async close() {
       closed = true
       await origins.close()
+    },
+  }
+}
+
+/**
+ * One listener for each signal, whatever number of requests it calls off: removing one of many from an
+ * EventTarget looks at all of them.
+ */
+function createCallOffs() {
+  const ofSignals = new WeakMap<AbortSignal, Set<() => void>>()
+  return {
+    of(signal: AbortSignal): Set<() => void> {
+      let listeners = ofSignals.get(signal)
+      if (listeners === undefined) {
+        const added = new Set<() => void>()
+        signal.addEventListener('abort', () => {
+          for (const listener of added) listener()
+        })
+        ofSignals.set(signal, added)
+        listeners = added
+      }
+      return listeners
     },
   }
 }

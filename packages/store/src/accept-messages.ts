@@ -1,4 +1,4 @@
-import type { Pool } from './pool.ts'
+import { type Pool, plainArray } from './pool.ts'
 
 /** A message that is to be made durable with its deliveries. */
 export interface NewMessage {
@@ -110,14 +110,14 @@ export async function acceptMessages(
     name: 'accept-messages',
     text: ACCEPT,
     values: [
-      messages.map((message) => message.id),
+      plainArray(messages.map((message) => message.id)),
       messages.map((message) => message.ownerUid ?? null),
-      messages.map((message) => message.ownerId ?? null),
+      plainArray(messages.map((message) => message.ownerId ?? null)),
       messages.map((message) => message.eventType),
-      messages.map((message) => message.timestamp.toISOString()),
+      plainArray(messages.map((message) => message.timestamp.toISOString())),
       messages.map((message) => message.idempotencyKey ?? null),
-      starts,
-      lengths,
+      plainArray(starts),
+      plainArray(lengths),
       messages.length === 1
         ? messages[0]!.payload
         : Buffer.concat(messages.map((message) => message.payload)),

@@ -1,5 +1,5 @@
 import type { EndpointHealth } from './endpoint-health.ts'
-import type { Pool } from './pool.ts'
+import { type Pool, plainArray } from './pool.ts'
 
 /** A delivery that this worker holds until its lease runs out. */
 export interface ClaimedDelivery {
@@ -67,7 +67,7 @@ export async function claimDeliveries(
   const { rows } = await pool.query<ClaimedDelivery>({
     name: 'claim-deliveries',
     text: CLAIM,
-    values: [ids, claim, leaseMs],
+    values: [plainArray(ids), claim, leaseMs],
   })
   const payloads = new Map<string, Buffer | null>()
   for (const row of rows) if (row.payload !== null) payloads.set(row.messageId, row.payload)

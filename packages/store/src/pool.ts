@@ -45,3 +45,13 @@ export function createPool(databaseUrl: string, options: PoolOptions = {}): Pool
   pool.on('connect', (client) => client.on('error', () => {}))
   return pool
 }
+
+/**
+ * An array parameter of values that need no quotes in PostgreSQL's text form (UUIDs, numbers, booleans, names of
+ * enumerations): pg looks at each character of each element.
+ */
+export function plainArray(values: readonly (string | number | boolean | null)[]): string {
+  let text = '{'
+  for (let at = 0; at < values.length; at++) text += at === 0 ? values[at] : `,${values[at]}`
+  return `${text}}`
+}

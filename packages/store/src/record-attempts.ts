@@ -1,7 +1,7 @@
 import { operationalEvents } from '@posthorn/contracts'
 import type { Held } from './claim-deliveries.ts'
 import { aboutEndpoint, isSubscribed } from './operational-events.ts'
-import type { Pool } from './pool.ts'
+import { type Pool, plainArray } from './pool.ts'
 
 export type EndState = 'delivered' | 'dead' | 'cancelled' | 'skipped'
 
@@ -107,28 +107,30 @@ export async function recordAttempts(pool: Pool, results: readonly AttemptResult
       start += responseBody.length
     }
   }
-  const column = <T>(of: (result: AttemptResult) => T) => results.map(of)
+  const column = (of: (result: AttemptResult) => string | null) => results.map(of)
+  const plain = (of: (result: AttemptResult) => string | number | boolean | null) =>
+    plainArray(results.map(of))
   const { rows } = await pool.query<{ id: string }>({
     ...(results.some(({ next }) => next.state === 'dead')
       ? { name: 'record-attempts:exhausted', text: RECORD + NOTE_EXHAUSTED + WRITTEN }
       : { name: 'record-attempts', text: RECORD + WRITTEN }),
     values: [
-      column((result) => result.deliveryId),
-      column((result) => result.claim),
-      column((result) => result.number),
-      column((result) => result.attemptId),
-      column((result) => result.startedAt.toISOString()),
-      column((result) => Math.round(result.durationMs)),
+      plain((result) => result.deliveryId),
+      plain((result) => result.claim),
+      plain((result) => result.number),
+      plain((result) => result.attemptId),
+      plain((result) => result.startedAt.toISOString()),
+      plain((result) => Math.round(result.durationMs)),
       column((result) => result.outcome),
-      column((result) => result.status ?? null),
+      plain((result) => result.status ?? null),
       column((result) => result.detail ?? null),
       column((result) => result.timings ?? null),
       column((result) => result.responseHeaders ?? null),
-      column((result) => result.responseBodyTruncated),
-      column((result) => result.next.state),
-      column((result) => (result.next.state === 'pending' ? Math.round(result.next.delayMs) : null)),
-      starts,
-      lengths,
+      plain((result) => result.responseBodyTruncated),
+      plain((result) => result.next.state),
+      plain((result) => (result.next.state === 'pending' ? Math.round(result.next.delayMs) : null)),
+      plainArray(starts),
+      plainArray(lengths),
       Buffer.concat(bodies),
     ],
   })
