@@ -106,9 +106,9 @@ const HELD_BACK = Symbol('held back')
 const PARK_AFTER_MS = 2_000
 /**
  * A parked delivery is due again when its turn may have come by the pace of its endpoint, within these
- * bounds: each time costs three writes, and 10,000 that come every 5 s took half of everybody's time.
+ * bounds: each time costs three writes, and 10,000 that came every 5 s took half of everybody's time.
  */
-const PARK_DELAY_MS = 5_000
+const PARK_DELAY_MS = 2_000
 const PARK_DELAY_MAX_MS = 20_000
 /** What was accepted no longer ago is not what waited for its endpoint to recover. */
 const FRESH_MS = 2_000

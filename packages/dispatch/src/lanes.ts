@@ -66,6 +66,13 @@ interface Lane {
   movedAtMs: number
   /** Moving average of how long its tasks take. */
   durationMs: number
+  /** When it last began to have tasks. */
+  busySinceMs: number
+  /** Tasks that ended in this window of time and in the one before, which began when the lane did at the earliest. */
+  ends: number
+  endsBefore: number
+  windowSinceMs: number
+  windowBeforeMs: number
   /** When the last of those that were parked would have its turn: see `turnInMs`. */
   lastTurnAtMs: number
 }
@@ -76,6 +83,10 @@ const NEWEST_WEIGHT = 0.2
 const FRESH_PER_LATE = 3
 /** One place of so many in a lane is kept for fresh deliveries: the late ones of a slow endpoint come in bursts. */
 const PLACES_PER_FRESH = 5
+/** What a lane did lately is counted by windows of this length. */
+const WINDOW_MS = 1_000
+/** What a lane does in its first moments, connecting and warming up, says nothing about its pace. */
+const UNKNOWN_FOR_MS = 500
 /** The places that an owner had count half as much after this time. */
 const USAGE_HALVED_EVERY_MS = 1_000
 /** Owners that are looked at for each place: with more of them, turns alone are fair enough. */
@@ -130,6 +141,11 @@ export function createLanes(options: LanesOptions): Lanes {
         sinceLate: 0,
         movedAtMs: nowMs(),
         durationMs: 0,
+        busySinceMs: nowMs(),
+        ends: 0,
+        endsBefore: 0,
+        windowSinceMs: nowMs(),
+        windowBeforeMs: 0,
         lastTurnAtMs: 0,
       }
       lanes.set(name, lane)
@@ -190,6 +206,8 @@ export function createLanes(options: LanesOptions): Lanes {
       if (isLate) lane.lateInFlight -= 1
       inFlight -= 1
       lane.movedAtMs = nowMs()
+      turnWindow(lane)
+      lane.ends += 1
       lane.durationMs += NEWEST_WEIGHT * (lane.movedAtMs - startedAtMs - lane.durationMs)
       giveTurn(lane)
       if (isIdle(lane)) lanes.delete(lane.name)
@@ -246,15 +264,39 @@ export function createLanes(options: LanesOptions): Lanes {
   /** Would who comes now wait too long? While nothing ends, the wait so far is the best guess of a duration. */
   function isTooSlow(lane: Lane, isLate: boolean): boolean {
     if (hasRoom(lane, isLate)) return false
-    return isStuck(lane, isLate) || waitMs(lane) >= parkAfterMs
+    if (isStuck(lane, isLate)) return true
+    return nowMs() - lane.busySinceMs >= UNKNOWN_FOR_MS && waitMs(lane) >= parkAfterMs
   }
 
+  /**
+   * By how long its tasks take, or by how many ended lately, whichever says less: a pause of this process makes
+   * tasks seem slow, and a lane that had little to do seem idle.
+   */
   function waitMs(lane: Lane): number {
-    return ((lane.fresh.length + lane.late.length) / lane.limit) * expectedDurationMs(lane)
+    const waiters = lane.fresh.length + lane.late.length
+    return waiters * Math.min(expectedDurationMs(lane) / lane.limit, msBetweenEnds(lane))
   }
 
   function expectedDurationMs(lane: Lane): number {
     return Math.max(lane.durationMs, nowMs() - lane.movedAtMs)
+  }
+
+  function msBetweenEnds(lane: Lane): number {
+    turnWindow(lane)
+    const sinceMs = nowMs() - lane.windowSinceMs
+    const ofBefore = Math.max(0, lane.windowBeforeMs - sinceMs)
+    const ends = lane.ends + (ofBefore === 0 ? 0 : (lane.endsBefore * ofBefore) / lane.windowBeforeMs)
+    return ends === 0 ? Number.POSITIVE_INFINITY : (sinceMs + ofBefore) / ends
+  }
+
+  function turnWindow(lane: Lane): void {
+    const lengthMs = nowMs() - lane.windowSinceMs
+    if (lengthMs < WINDOW_MS) return
+    const isLongAgo = lengthMs >= 2 * WINDOW_MS
+    lane.endsBefore = isLongAgo ? 0 : lane.ends
+    lane.windowBeforeMs = isLongAgo ? 0 : lengthMs
+    lane.ends = 0
+    lane.windowSinceMs = nowMs()
   }
 
   function turnInMs(name: string, maxMs: number): number {

@@ -209,6 +209,33 @@ test('where a lane has few places, late deliveries may have them all', async () 
   expect(observed.started).toEqual(Array(4).fill('late'))
 })
 
+test('a burst to a lane that has just begun waits for its turn, however slow its first tasks are', async () => {
+  const observed = observeLanes(100)
+  const first = observed.run('a', 1)
+  await vi.advanceTimersByTimeAsync(400)
+  const burst = Array.from({ length: 50 }, () => observed.run('a', 1))
+  observed.running[0]!.end()
+  await first
+  await runAll(observed)
+  expect(await Promise.all(burst)).toEqual(Array(50).fill('a'))
+})
+
+test('a pause in which nothing ended does not put off what comes to a lane that is fast', async () => {
+  const observed = observeLanes(100)
+  const many = Array.from({ length: 700 }, () => observed.run('a', 1))
+  // A task each millisecond, …
+  for (let n = 0; n < 600; n++) {
+    await vi.advanceTimersByTimeAsync(1)
+    observed.running[0]!.end()
+  }
+  // … and then none for a while.
+  await vi.advanceTimersByTimeAsync(PARK_AFTER_MS / 4)
+  const newcomer = observed.run('a', 1)
+  await runAll(observed)
+  expect(await newcomer).toBe('a')
+  expect(await Promise.all(many)).not.toContain(PARKED)
+})
+
 test('no retry waits for ever, whatever else comes', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(fc.constantFrom('a/1', 'a/2', 'b/1'), { minLength: 60 }), async (coming) => {
