@@ -39,7 +39,7 @@ export interface RunningWorker {
   close(): Promise<void>
 }
 
-/** Chunk jobs taken at once: each holds up to 200 deliveries for as long as a commit and a round of POSTs take. */
+/** Chunk jobs taken at once, each of up to 200 deliveries, until these are claimed. */
 const JOBS_AT_ONCE = 32
 const EMIT_JOBS_AT_ONCE = 8
 /** Longer than most answers, shorter than the patience of whoever stops the process. */

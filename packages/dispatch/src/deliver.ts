@@ -78,8 +78,8 @@ export interface Deliver {
   /**
    * Attempts those of these deliveries that are due and not held, once.
    *
-   * Resolves when what came of them is committed. A slow attempt is not waited for: the lease, not the
-   * job, keeps it safe.
+   * Resolves when they are claimed. What comes of them is not waited for: the lease, not the job, keeps them
+   * safe, and jobs that wait for endpoints that hang would keep everybody else's in the queue.
    *
    * @param ids delivery ids (UUID)
    */
@@ -117,8 +117,6 @@ const WAITING_MAX = 1_000
 /** Deliveries that are claimed at once. */
 const CLAIM_MAX = 250
 const SURPLUS_CLAIM_MAX = 100
-/** A job is done after this long, whatever is still in flight. */
-const JOB_MAX_MS = 2_000
 
 export function createDeliver(context: DeliverContext): Deliver {
   const { pool, logger, settings } = context
@@ -158,10 +156,10 @@ export function createDeliver(context: DeliverContext): Deliver {
 
   /** Jobs that come while a claim is in flight, or while there is no room for one, are claimed together. */
   function createClaims(isSurplus: boolean, idsMax: number) {
-    return coalesce<readonly string[], { work: Promise<void> }>({
+    return coalesce<readonly string[], void>({
       run: async (jobs) => {
-        const { made } = await begin(jobs.flat(), isSurplus)
-        return jobs.map(() => ({ work: made }))
+        await begin(jobs.flat(), isSurplus)
+        return jobs.map(() => undefined)
       },
       itemsMax: idsMax,
       bytesMax: idsMax,
@@ -170,25 +168,20 @@ export function createDeliver(context: DeliverContext): Deliver {
   }
 
   async function deliver(ids: readonly string[]): Promise<void> {
-    if (closing) return
-    await withinJob((await claims.add(ids)).work)
+    if (!closing) await claims.add(ids)
   }
 
   async function deliverSurplus(ids: readonly string[]): Promise<void> {
-    if (closing) return
-    await withinJob((await surplusClaims.add(ids)).work)
+    if (!closing) await surplusClaims.add(ids)
   }
 
-  /** Resolves when these deliveries are claimed; `made` when what came of them is committed. */
-  async function begin(ids: readonly string[], isSurplus: boolean): Promise<{ made: Promise<void> }> {
+  async function begin(ids: readonly string[], isSurplus: boolean): Promise<void> {
     // What is not claimed waits in the queue, where it takes no memory of ours.
     await lanes.room(ids.length, isSurplus)
-    if (closing) return { made: Promise.resolve() }
+    if (closing) return
     const claimed = beginAttempts(ids).finally(() => lanes.brought(ids.length))
-    const made = claimed.then((attempts) => Promise.all(attempts)).then(() => {})
-    track(made)
-    await claimed.then(() => {})
-    return { made }
+    track(claimed.then((attempts) => Promise.all(attempts)).then(() => {}))
+    await claimed
   }
 
   /** Claims, and puts what was claimed into the lanes. */
@@ -218,9 +211,7 @@ export function createDeliver(context: DeliverContext): Deliver {
         over.skipped.push({ id: delivery.id, claim })
       } else {
         const made = deliverOne(delivery, target, delivery.payload, claim, leaseUntilMs)
-        // The job does not wait for a slot: that would keep others' deliveries in the queue.
-        if (target.rateLimit === null) attempts.push(made)
-        else track(made)
+        attempts.push(made)
       }
     }
     for (const state of ['cancelled', 'skipped'] as const) {
@@ -416,16 +407,4 @@ export function createDeliver(context: DeliverContext): Deliver {
 function isLate({ id, attempts, attemptsBeforeReplay, health }: ClaimedDelivery): boolean {
   if (attempts > attemptsBeforeReplay) return true
   return health !== null && Date.now() - (uuidTimeMs(id) ?? 0) > FRESH_MS
-}
-
-async function withinJob(work: Promise<void>): Promise<void> {
-  let timer: NodeJS.Timeout | undefined
-  const enough = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, JOB_MAX_MS)
-  })
-  try {
-    await Promise.race([work, enough])
-  } finally {
-    clearTimeout(timer)
-  }
 }
