@@ -12,13 +12,14 @@ import type { Figures, Scenario } from './scenario.ts'
 import { batch } from './scenarios/batch.ts'
 import { fanOut } from './scenarios/fan-out.ts'
 import { latency } from './scenarios/latency.ts'
+import { queue } from './scenarios/queue.ts'
 import { single } from './scenarios/single.ts'
 import { storage } from './scenarios/storage.ts'
 import { BadRoundError, startStage } from './stage.ts'
 import type { Backend } from './start-platform.ts'
 import { summariseProfile } from './summarise-profile.ts'
 
-const scenarios: readonly Scenario[] = [single, batch, fanOut, latency, storage]
+const scenarios: readonly Scenario[] = [single, batch, queue, fanOut, latency, storage]
 
 const { values } = parseArgs({
   options: {
