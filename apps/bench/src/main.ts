@@ -12,6 +12,7 @@ import type { Figures, Scenario } from './scenario.ts'
 import { batch } from './scenarios/batch.ts'
 import { fanOut } from './scenarios/fan-out.ts'
 import { latency } from './scenarios/latency.ts'
+import { payload } from './scenarios/payload.ts'
 import { queue } from './scenarios/queue.ts'
 import { single } from './scenarios/single.ts'
 import { storage } from './scenarios/storage.ts'
@@ -19,7 +20,7 @@ import { BadRoundError, startStage } from './stage.ts'
 import type { Backend } from './start-platform.ts'
 import { summariseProfile } from './summarise-profile.ts'
 
-const scenarios: readonly Scenario[] = [single, batch, queue, fanOut, latency, storage]
+const scenarios: readonly Scenario[] = [single, batch, queue, fanOut, payload, latency, storage]
 
 const { values } = parseArgs({
   options: {
