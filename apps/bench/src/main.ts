@@ -11,7 +11,9 @@ import { ownRedisAvailable } from '@posthorn/testkit'
 import type { Figures, Scenario } from './scenario.ts'
 import { batch } from './scenarios/batch.ts'
 import { fanOut } from './scenarios/fan-out.ts'
+import { hanging } from './scenarios/hanging.ts'
 import { latency } from './scenarios/latency.ts'
+import { many } from './scenarios/many.ts'
 import { payload } from './scenarios/payload.ts'
 import { queue } from './scenarios/queue.ts'
 import { single } from './scenarios/single.ts'
@@ -20,7 +22,17 @@ import { BadRoundError, startStage } from './stage.ts'
 import type { Backend } from './start-platform.ts'
 import { summariseProfile } from './summarise-profile.ts'
 
-const scenarios: readonly Scenario[] = [single, batch, queue, fanOut, payload, latency, storage]
+const scenarios: readonly Scenario[] = [
+  single,
+  batch,
+  queue,
+  fanOut,
+  payload,
+  latency,
+  hanging,
+  many,
+  storage,
+]
 
 const { values } = parseArgs({
   options: {

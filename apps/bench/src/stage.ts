@@ -46,7 +46,7 @@ interface OwnerOptions {
   attemptTimeoutMs?: number
 }
 
-interface Owner {
+export interface Owner {
   uid: string
   endpoints: number
   endpointIds: string[]
