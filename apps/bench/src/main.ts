@@ -17,6 +17,7 @@ import { many } from './scenarios/many.ts'
 import { payload } from './scenarios/payload.ts'
 import { queue } from './scenarios/queue.ts'
 import { single } from './scenarios/single.ts'
+import { start } from './scenarios/start.ts'
 import { storage } from './scenarios/storage.ts'
 import { BadRoundError, startStage } from './stage.ts'
 import type { Backend } from './start-platform.ts'
@@ -32,6 +33,7 @@ const scenarios: readonly Scenario[] = [
   hanging,
   many,
   storage,
+  start,
 ]
 
 const { values } = parseArgs({

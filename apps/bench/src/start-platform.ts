@@ -28,7 +28,7 @@ export interface BenchPlatform {
   close(): Promise<void>
 }
 
-const CLI = fileURLToPath(new URL('../../cli/src/main.ts', import.meta.url))
+export const CLI = fileURLToPath(new URL('../../cli/src/main.ts', import.meta.url))
 const API_KEY = 'phk_bench_0123456789abcdef'
 
 /** @param profileDir where CPU profiles of the API and the worker are written when they end */
