@@ -8,7 +8,7 @@ const ENDPOINTS = 10
 const HANGING = 2
 const PER_SECOND = 300
 /**
- * A third of what it is by default, so that a round has both parts of it: all places of the endpoints that
+ * A third of the default, so that a round has both parts of it: all places of the endpoints that
  * hang are taken, and later their breakers are open.
  */
 const ATTEMPT_TIMEOUT_MS = 5_000
@@ -25,8 +25,8 @@ export const hanging: Scenario = {
   async run(stage, { quick, repeats, say }) {
     const answering: Owner[] = []
     for (let at = 0; at < ENDPOINTS; at++) answering.push(await stage.addOwner(1))
-    const open = { perSecond: PER_SECOND, durationMs: quick ? 7_000 : 15_000 }
-    const closed = { entrance: 'rest', callers: 64, events: quick ? 3_000 : 10_000 } as const
+    const open = { perSecond: PER_SECOND, durationMs: quick ? 7_000 : 10_000 }
+    const closed = { entrance: 'rest', callers: 64, events: quick ? 3_000 : 5_000 } as const
     await stage.closed(answering, closed)
     const baselines: Measured[] = []
     const healthies: Measured[] = []
@@ -71,11 +71,11 @@ export const hanging: Scenario = {
         3,
       ),
       ...spread(
-        'healthyPerSecond',
+        'healthyPerEndpointSecond',
         healthies.map(({ perEndpointSecond }) => perEndpointSecond),
       ),
       ...spread(
-        'baselinePerSecond',
+        'baselinePerEndpointSecond',
         baselines.map(({ perEndpointSecond }) => perEndpointSecond),
       ),
       ...spread(
