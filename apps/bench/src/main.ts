@@ -11,14 +11,30 @@ import { ownRedisAvailable } from '@posthorn/testkit'
 import type { Figures, Scenario } from './scenario.ts'
 import { batch } from './scenarios/batch.ts'
 import { fanOut } from './scenarios/fan-out.ts'
+import { hanging } from './scenarios/hanging.ts'
 import { latency } from './scenarios/latency.ts'
+import { many } from './scenarios/many.ts'
+import { payload } from './scenarios/payload.ts'
+import { queue } from './scenarios/queue.ts'
 import { single } from './scenarios/single.ts'
+import { start } from './scenarios/start.ts'
 import { storage } from './scenarios/storage.ts'
 import { BadRoundError, startStage } from './stage.ts'
 import type { Backend } from './start-platform.ts'
 import { summariseProfile } from './summarise-profile.ts'
 
-const scenarios: readonly Scenario[] = [single, batch, fanOut, latency, storage]
+const scenarios: readonly Scenario[] = [
+  single,
+  batch,
+  queue,
+  fanOut,
+  payload,
+  latency,
+  hanging,
+  many,
+  storage,
+  start,
+]
 
 const { values } = parseArgs({
   options: {

@@ -8,16 +8,16 @@ export async function measureThroughput(
   name: { scenario: string; variant: string },
   { repeats, say }: ScenarioOptions,
   runRound: () => Promise<Round>,
-): Promise<Figures> {
+): Promise<Figures & { deliveriesPerSecond: number }> {
   // What a process allocates or compiles once is not what a delivery costs.
-  await stage.bareLoopPerCpuSecond()
-  await runRound()
+  const { payloadBytes } = await runRound()
+  await stage.bareLoopPerCpuSecond(payloadBytes)
   const rounds: Round[] = []
   const bare: number[] = []
   for (let repeat = 0; repeat < repeats; repeat++) {
-    bare.push(await stage.bareLoopPerCpuSecond())
+    bare.push(await stage.bareLoopPerCpuSecond(payloadBytes))
     rounds.push(await runRound())
-    bare.push(await stage.bareLoopPerCpuSecond())
+    bare.push(await stage.bareLoopPerCpuSecond(payloadBytes))
   }
   const median = (values: number[]) => percentile(values, 0.5)
   const ofRounds = (figure: (round: Round) => number) => median(rounds.map(figure))

@@ -1,3 +1,4 @@
+import { decodeId } from '@posthorn/contracts'
 import { waitFor } from '@posthorn/testkit'
 import type { BareLoopFigures } from './processes/bare-loop.ts'
 import { type CalledProcess, startCalledProcess } from './processes/call-process.ts'
@@ -6,10 +7,11 @@ import type { Arrivals } from './processes/receiver.ts'
 import { reconcile } from './reconcile.ts'
 import { type Backend, type BenchPlatform, type CpuSeconds, startPlatform } from './start-platform.ts'
 
-/** What one round measured. */
+/** What one round measured, of the owners that do not hang. */
 export interface Round {
   events: number
   deliveries: number
+  payloadBytes: number
   /** From the first emit to the last arrival. */
   seconds: number
   /** Of the platform's processes, until everything is in the log. */
@@ -23,19 +25,36 @@ export interface Stage {
   backend: Backend
   platform: BenchPlatform
   /** Registers an owner with endpoints, all of which get all of its events. */
-  addOwner(endpoints: number): Promise<Owner>
-  closed(owner: Owner, loop: Pick<ClosedLoop, 'entrance' | 'callers' | 'events'>): Promise<Round>
-  open(owner: Owner, loop: Pick<OpenLoop, 'perSecond' | 'durationMs'>): Promise<Round>
+  addOwner(endpoints: number, options?: OwnerOptions): Promise<Owner>
+  /** Of several owners, who take turns, each has as many endpoints and as large payloads. */
+  closed(owners: Owners, loop: Pick<ClosedLoop, 'entrance' | 'callers' | 'events'>): Promise<Round>
+  open(owners: Owners, loop: Pick<OpenLoop, 'perSecond' | 'durationMs'>): Promise<Round>
+  /** Answers what hangs, and takes these owners' endpoints away with all that waits for them. */
+  endHanging(owners: readonly Owner[]): Promise<void>
+  /** The receiver's; further ones are made. */
+  origins(count: number): Promise<string[]>
   /** Deliveries of the bare loop for a CPU second, beside the same receiver. */
-  bareLoopPerCpuSecond(): Promise<number>
+  bareLoopPerCpuSecond(payloadBytes?: number): Promise<number>
   close(): Promise<void>
 }
 
-interface Owner {
+interface OwnerOptions {
+  payloadBytes?: number
+  /** Its endpoints take each POST and do not answer, until `endHanging`. */
+  hangs?: boolean
+  /** Of its endpoints, in place of the platform's. */
+  attemptTimeoutMs?: number
+}
+
+export interface Owner {
   uid: string
   endpoints: number
+  endpointIds: string[]
   payloadBytes: number
+  hangs: boolean
 }
+
+type Owners = Owner | readonly Owner[]
 
 /** A round that lost, doubled or left anything. */
 export class BadRoundError extends Error {}
@@ -44,6 +63,9 @@ const TYPE = 'bench.event'
 const PAYLOAD_BYTES = 1_000
 const BARE_LOOP_MS = 1_500
 const ARRIVED_WITHIN_MS = 120_000
+const HANGING_PATH = '/hanging'
+/** With minutes between them, what failed twice would still wait when its round is over. */
+const HANGING_RETRIES = { delaysMs: Array.from({ length: 20 }, () => 5_000) }
 
 export async function startStage(backend: Backend, profileDir?: string): Promise<Stage> {
   await using stack = new AsyncDisposableStack()
@@ -59,16 +81,23 @@ export async function startStage(backend: Backend, profileDir?: string): Promise
   const bareLoop = start('bare-loop.ts')
   const receiverUrl = await receiver.call<string>('listen')
   await platform.request('POST', '/v1/event-types', { name: TYPE })
-  let owners = 0
+  let ownersAdded = 0
+  /** UUIDs of owners. What becomes of their deliveries is nobody's fault. */
+  const hanging: string[] = []
 
-  const target = ({ uid, payloadBytes }: Owner): Target => ({
-    ...{ url: platform.url, apiKey: platform.apiKey, owner: uid, type: TYPE, payloadBytes },
+  const target = (owners: readonly Owner[]): Target => ({
+    ...{ url: platform.url, apiKey: platform.apiKey, queue: platform.queue, type: TYPE },
+    ...{ owners: owners.map(({ uid }) => uid), payloadBytes: owners[0]!.payloadBytes },
   })
 
-  async function measure(owner: Owner, emit: () => Promise<Emitted>): Promise<Round> {
+  async function measure(owners: readonly Owner[], emit: () => Promise<Emitted>): Promise<Round> {
+    const { endpoints, payloadBytes } = owners[0]!
     const before = platform.cpuSeconds()
-    const { ids, intendedAtMs, refused } = await emit()
-    const wanted = ids.length * owner.endpoints
+    const emitted = await emit()
+    const isCounted = (_: unknown, at: number) => !owners[emitted.ownersAt[at]!]!.hangs
+    const ids = emitted.ids.filter(isCounted)
+    const intendedAtMs = emitted.intendedAtMs.filter(isCounted)
+    const wanted = ids.length * endpoints
     const hasArrived = async () => (await receiver.call<number>('count')) >= wanted
     // What does not arrive is told below, with everything else that is wrong.
     await waitFor(hasArrived, { timeoutMs: ARRIVED_WITHIN_MS }).catch(() => {})
@@ -77,7 +106,7 @@ export async function startStage(backend: Backend, profileDir?: string): Promise
     const after = platform.cpuSeconds()
     const arrivals = await receiver.call<Arrivals>('take')
     const faults = reconcile({
-      ...{ emitted: ids, arrived: new Set(arrivals.ids), endpoints: owner.endpoints, refused },
+      ...{ emitted: ids, arrived: new Set(arrivals.ids), endpoints, refused: emitted.refused },
       ...{ deliveries: arrivals.deliveries, doubled: arrivals.doubled },
       notDelivered: await countNotDelivered(),
     })
@@ -86,6 +115,7 @@ export async function startStage(backend: Backend, profileDir?: string): Promise
     return {
       events: ids.length,
       deliveries: wanted,
+      payloadBytes,
       seconds:
         (arrivals.atMs.reduce((a, b) => Math.max(a, b)) - intendedAtMs.reduce((a, b) => Math.min(a, b))) /
         1_000,
@@ -94,43 +124,80 @@ export async function startStage(backend: Backend, profileDir?: string): Promise
     }
   }
 
-  async function countPending(): Promise<number> {
-    const [row] = await platform.query<{ count: number }>('SELECT count(*)::int FROM deliveries_pending')
-    return row!.count
-  }
-
-  async function countNotDelivered(): Promise<number> {
+  async function count(table: string, condition: string): Promise<number> {
     const [row] = await platform.query<{ count: number }>(
-      `SELECT count(*)::int FROM deliveries WHERE state <> 'delivered'`,
+      `SELECT count(*)::int FROM ${table} WHERE ${condition}`,
     )
     return row!.count
   }
+
+  function isOfCountedOwner(): string {
+    return hanging.length === 0 ? 'true' : `owner_id NOT IN (${hanging.map((id) => `'${id}'`)})`
+  }
+
+  const countPending = () => count('deliveries_pending', isOfCountedOwner())
+  const countNotDelivered = () => count('deliveries', `state <> 'delivered' AND ${isOfCountedOwner()}`)
 
   const owned = stack.move()
   return {
     backend,
     platform,
-    async addOwner(endpoints) {
-      const uid = `owner-${owners++}`
-      await platform.request('POST', '/v1/owners', { uid })
-      for (let at = 0; at < endpoints; at++) {
-        const url = `${receiverUrl}/${uid}/${at}`
-        await platform.request('POST', `/v1/owners/${uid}/endpoints`, { url, eventTypes: [TYPE] })
+    async addOwner(endpoints, { payloadBytes = PAYLOAD_BYTES, hangs = false, attemptTimeoutMs = null } = {}) {
+      const uid = `owner-${ownersAdded++}`
+      const owner = await platform.request<{ id: string }>('POST', '/v1/owners', { uid })
+      if (hangs) {
+        hanging.push(decodeId('own', owner.id)!)
+        await receiver.call('hang', HANGING_PATH)
       }
-      return { uid, endpoints, payloadBytes: PAYLOAD_BYTES }
+      const endpointIds: string[] = []
+      for (let at = 0; at < endpoints; at++) {
+        const url = `${receiverUrl}${hangs ? HANGING_PATH : ''}/${uid}/${at}`
+        const { id } = await platform.request<{ id: string }>('POST', `/v1/owners/${uid}/endpoints`, {
+          ...{ url, eventTypes: [TYPE], attemptTimeoutMs },
+          ...(hangs && { retryPolicy: HANGING_RETRIES }),
+        })
+        endpointIds.push(id)
+      }
+      return { uid, endpoints, endpointIds, payloadBytes, hangs }
     },
-    closed: (owner, loop) =>
-      measure(owner, () => generator.call<Emitted>('closed', { ...target(owner), ...loop })),
-    open: (owner, loop) =>
-      measure(owner, () => generator.call<Emitted>('open', { ...target(owner), ...loop })),
-    async bareLoopPerCpuSecond() {
+    closed: (owners, loop) =>
+      measure(listOf(owners), () =>
+        generator.call<Emitted>('closed', { ...target(listOf(owners)), ...loop }),
+      ),
+    open: (owners, loop) =>
+      measure(listOf(owners), () => generator.call<Emitted>('open', { ...target(listOf(owners)), ...loop })),
+    async endHanging(owners) {
+      for (const { uid, endpointIds } of owners) {
+        for (const id of endpointIds) {
+          await platform.request('DELETE', `/v1/owners/${uid}/endpoints/${id}`)
+        }
+      }
+      await receiver.call('letGo')
+      // What was parked comes again only after up to 24 s, and would be in the way of the next round.
+      await platform.query(`UPDATE deliveries_pending SET due_at = least(due_at, now()), wake_at = now()
+        WHERE lease_until IS NULL OR lease_until <= now()`)
+      const isOver = async () => (await count('deliveries_pending', 'true')) === 0
+      await waitFor(isOver, { timeoutMs: 60_000 }).catch(() => {
+        throw new BadRoundError(
+          'Deliveries to endpoints that hung are pending, a minute after these were deleted.',
+        )
+      })
+    },
+    async origins(count) {
+      return [receiverUrl, ...(await receiver.call<string[]>('listenOnMore', count - 1))]
+    },
+    async bareLoopPerCpuSecond(payloadBytes = PAYLOAD_BYTES) {
       const { deliveries, cpuSeconds } = await bareLoop.call<BareLoopFigures>('run', {
-        ...{ url: receiverUrl, payloadBytes: PAYLOAD_BYTES, durationMs: BARE_LOOP_MS },
+        ...{ url: receiverUrl, payloadBytes, durationMs: BARE_LOOP_MS },
       })
       return deliveries / cpuSeconds
     },
     close: () => owned.disposeAsync(),
   }
+}
+
+function listOf(owners: Owners): readonly Owner[] {
+  return 'uid' in owners ? [owners] : owners
 }
 
 function subtract(after: CpuSeconds, before: CpuSeconds): CpuSeconds {

@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { startEmbeddedPostgres } from '@posthorn/embedded'
-import { freePort, spawnNode, startRedis, waitFor } from '@posthorn/testkit'
+import type { QueueTarget } from '@posthorn/emitter'
+import { freePort, type NodeProcess, spawnNode, startRedis, waitFor } from '@posthorn/testkit'
 import pg from 'pg'
 import { cpuSeconds } from './cpu-seconds.ts'
 
@@ -16,14 +17,18 @@ export type CpuSeconds = Record<'api' | 'worker' | 'postgres' | 'redis', number>
 export interface BenchPlatform {
   url: string
   apiKey: string
+  /** For applications that emit straight into it. */
+  queue: QueueTarget
   request<Answer>(method: string, path: string, body?: unknown): Promise<Answer>
   query<Row extends pg.QueryResultRow>(text: string): Promise<Row[]>
   pids: { api: number; worker: number }
   cpuSeconds(): CpuSeconds
+  /** One more of these processes, on the same stores. */
+  start(name: 'api' | 'worker', settings: Record<string, string>): NodeProcess
   close(): Promise<void>
 }
 
-const CLI = fileURLToPath(new URL('../../cli/src/main.ts', import.meta.url))
+export const CLI = fileURLToPath(new URL('../../cli/src/main.ts', import.meta.url))
 const API_KEY = 'phk_bench_0123456789abcdef'
 
 /** @param profileDir where CPU profiles of the API and the worker are written when they end */
@@ -47,15 +52,15 @@ export async function startPlatform(backend: Backend, profileDir?: string): Prom
   }
   const migrated = await spawnNode(CLI, ['migrate'], { env }).exited
   if (migrated.code !== 0) throw new Error('The database could not be migrated.')
-  const start = (name: 'api' | 'worker') => {
+  const start: BenchPlatform['start'] = (name, settings) =>
+    spawnNode(CLI, [name], { env: { ...env, ...settings } })
+  const startMeasured = (name: 'api' | 'worker') => {
     const profiling = `--cpu-prof --cpu-prof-dir=${profileDir} --cpu-prof-name=${name}.cpuprofile`
-    return spawnNode(CLI, [name], {
-      env: { ...env, ...(profileDir !== undefined && { NODE_OPTIONS: profiling }) },
-    })
+    return start(name, profileDir === undefined ? {} : { NODE_OPTIONS: profiling })
   }
-  const worker = start('worker')
+  const worker = startMeasured('worker')
   stack.defer(() => worker.stop())
-  const api = start('api')
+  const api = startMeasured('api')
   stack.defer(() => api.stop())
   const url = `http://127.0.0.1:${port}`
   const isReady = () =>
@@ -70,7 +75,8 @@ export async function startPlatform(backend: Backend, profileDir?: string): Prom
   stack.defer(() => database.end())
   const owned = stack.move()
   return {
-    ...{ url, apiKey: API_KEY, pids: { api: api.pid, worker: worker.pid } },
+    ...{ url, apiKey: API_KEY, pids: { api: api.pid, worker: worker.pid }, start },
+    queue: redis === undefined ? { databaseUrl: postgres.url } : { redisUrl: redis.url },
     async request<Answer>(method: string, path: string, body?: unknown) {
       const response = await fetch(url + path, {
         method,
@@ -78,7 +84,8 @@ export async function startPlatform(backend: Backend, profileDir?: string): Prom
         ...(body !== undefined && { body: JSON.stringify(body) }),
       })
       if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`)
-      return (await response.json()) as Answer
+      const text = await response.text()
+      return (text === '' ? undefined : JSON.parse(text)) as Answer
     },
     query: async (text) => (await database.query(text)).rows,
     cpuSeconds: () => ({

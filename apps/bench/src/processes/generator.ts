@@ -1,20 +1,26 @@
 // Emits: in a closed loop, where each connection waits for its answer, or in an open one, on a schedule that
 // was fixed before.
+import { randomBytes } from 'node:crypto'
 import { encodeId, newUuid } from '@posthorn/contracts'
-import { Posthorn } from '@posthorn/emitter'
+import { Posthorn, type QueueTarget } from '@posthorn/emitter'
 import { Pool } from 'undici'
 import { answerCalls, sharedNowMs } from './call-process.ts'
 
 export interface Target {
   url: string
   apiKey: string
-  owner: string
+  queue: QueueTarget
+  /** They take turns. */
+  owners: readonly string[]
   type: string
   payloadBytes: number
 }
 
-/** `rest`: an event a request; `batch`: 100 a request; `sdk`: concurrent calls of `emit`. */
-export type Entrance = 'rest' | 'batch' | 'sdk'
+/**
+ * `rest`: an event a request; `batch`: 100 a request; `sdk`: concurrent calls of `emit`; `queue`: the same,
+ * straight into the queue.
+ */
+export type Entrance = 'rest' | 'batch' | 'sdk' | 'queue'
 
 export interface ClosedLoop extends Target {
   entrance: Entrance
@@ -32,6 +38,8 @@ export interface Emitted {
   ids: string[]
   /** By the shared clock: when each was to be emitted, whatever came between. */
   intendedAtMs: Float64Array
+  /** Whose each is, by the place in `owners`. */
+  ownersAt: Uint32Array
   /** Answers that were no 202, by status. */
   refused: Record<string, number>
 }
@@ -55,56 +63,76 @@ function createClient({ url, apiKey }: Target, connections: number) {
 function createRecord() {
   const ids: string[] = []
   const intendedAtMs: number[] = []
+  const ownersAt: number[] = []
   const refused: Record<string, number> = {}
   return {
-    taken(id: string, atMs: number) {
+    taken(id: string, atMs: number, ownerAt: number) {
       ids.push(id)
       intendedAtMs.push(atMs)
+      ownersAt.push(ownerAt)
     },
     refused(status: number | string) {
       refused[status] = (refused[status] ?? 0) + 1
     },
-    get: (): Emitted => ({ ids, intendedAtMs: Float64Array.from(intendedAtMs), refused }),
+    get: (): Emitted => ({
+      ids,
+      intendedAtMs: Float64Array.from(intendedAtMs),
+      ownersAt: Uint32Array.from(ownersAt),
+      refused,
+    }),
   }
 }
 
-function createEvent({ owner, type, payloadBytes }: Target) {
-  return { owner, type, id: encodeId('msg', newUuid()), data: { text: 'x'.repeat(payloadBytes) } }
+/** @returns what makes the next event */
+function createEvents({ owners, type, payloadBytes }: Target) {
+  // Of no repeats: PostgreSQL compresses what is large, and a letter again and again to nothing.
+  const text = randomBytes(payloadBytes).toString('base64').slice(0, payloadBytes)
+  let events = 0
+  return () => {
+    const ownerAt = events++ % owners.length
+    const event = { owner: owners[ownerAt]!, type, id: encodeId('msg', newUuid()), data: { text } }
+    return { event, ownerAt }
+  }
 }
 
 async function runClosed(loop: ClosedLoop): Promise<Emitted> {
   const record = createRecord()
   let left = loop.events
   const client = createClient(loop, loop.callers)
-  const posthorn = new Posthorn({ url: loop.url, apiKey: loop.apiKey })
+  const { url, apiKey, queue } = loop
+  const posthorn = new Posthorn(loop.entrance === 'queue' ? { queue } : { url, apiKey })
+  const nextEvent = createEvents(loop)
+  async function emit() {
+    left -= 1
+    const { event, ownerAt } = nextEvent()
+    const atMs = sharedNowMs()
+    const { id } = await posthorn.emit(event.type, event.data, { owner: event.owner })
+    record.taken(id, atMs, ownerAt)
+  }
   const steps: Record<Entrance, () => Promise<void>> = {
     async rest() {
       left -= 1
-      const event = createEvent(loop)
+      const { event, ownerAt } = nextEvent()
       const atMs = sharedNowMs()
       const { status } = await client.post('/v1/messages', event)
-      if (status === 202) record.taken(event.id, atMs)
+      if (status === 202) record.taken(event.id, atMs, ownerAt)
       else record.refused(status)
     },
     async batch() {
-      const messages = Array.from({ length: Math.min(BATCH, left) }, () => createEvent(loop))
+      const batch = Array.from({ length: Math.min(BATCH, left) }, nextEvent)
+      const messages = batch.map(({ event }) => event)
       left -= messages.length
       const atMs = sharedNowMs()
       const { status, text } = await client.post('/v1/messages/batch', { messages })
       if (status !== 200) return record.refused(status)
       const { data } = JSON.parse(text) as { data: { status: number }[] }
       for (const [at, result] of data.entries()) {
-        if (result.status === 202) record.taken(messages[at]!.id, atMs)
+        if (result.status === 202) record.taken(messages[at]!.id, atMs, batch[at]!.ownerAt)
         else record.refused(result.status)
       }
     },
-    async sdk() {
-      left -= 1
-      const { owner, type, data } = createEvent(loop)
-      const atMs = sharedNowMs()
-      const { id } = await posthorn.emit(type, data, { owner })
-      record.taken(id, atMs)
-    },
+    sdk: emit,
+    queue: emit,
   }
   const caller = async () => {
     while (left > 0) await steps[loop.entrance]()
@@ -117,6 +145,7 @@ async function runClosed(loop: ClosedLoop): Promise<Emitted> {
 async function runOpen(loop: OpenLoop): Promise<Emitted> {
   const record = createRecord()
   const client = createClient(loop, OPEN_CONNECTIONS)
+  const nextEvent = createEvents(loop)
   const underWay = new Set<Promise<void>>()
   const startMs = sharedNowMs()
   const everyMs = 1_000 / loop.perSecond
@@ -124,9 +153,9 @@ async function runOpen(loop: OpenLoop): Promise<Emitted> {
     while (sharedNowMs() < atMs) {
       await new Promise((resolve) => setTimeout(resolve, Math.max(0, atMs - sharedNowMs())))
     }
-    const event = createEvent(loop)
+    const { event, ownerAt } = nextEvent()
     const emit = client.post('/v1/messages', event).then(
-      ({ status }) => (status === 202 ? record.taken(event.id, atMs) : record.refused(status)),
+      ({ status }) => (status === 202 ? record.taken(event.id, atMs, ownerAt) : record.refused(status)),
       (error: NodeJS.ErrnoException) => record.refused(error.code ?? error.message),
     )
     underWay.add(emit)

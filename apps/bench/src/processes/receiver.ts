@@ -1,6 +1,6 @@
-// Takes every POST, verifies nothing, and notes what came and when.
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
+// Takes every POST, verifies nothing, and notes what came and when; or takes it and does not answer.
+import { createServer, type ServerResponse } from 'node:http'
+import { type AddressInfo, createServer as createTcpServer } from 'node:net'
 import { answerCalls, sharedNowMs } from './call-process.ts'
 
 /** What came since the last look, by `webhook-id`; `doubled`: POSTs of what had come to that path before. */
@@ -12,6 +12,9 @@ export interface Arrivals {
   doubled: number
 }
 
+/** What comes to paths that begin so is never noted, and not answered while `held` is there. */
+let hangingPath: string | undefined
+let held: Set<ServerResponse> | undefined
 let arrivals = new Map<string, Map<string, number>>()
 let deliveries = 0
 let doubled = 0
@@ -19,13 +22,25 @@ let doubled = 0
 const server = createServer((request, response) => {
   request.resume()
   request.on('end', () => {
+    const path = request.url ?? ''
+    if (hangingPath !== undefined && path.startsWith(hangingPath)) return hangOrAnswer(response)
     const id = request.headers['webhook-id'] as string | undefined
     // The bare loop sends none that are to be counted.
-    if (id !== undefined && !id.startsWith('bare')) note(id, request.url ?? '')
+    if (id !== undefined && !id.startsWith('bare')) note(id, path)
     response.writeHead(204).end()
   })
 })
 server.keepAliveTimeout = 60_000
+
+function hangOrAnswer(response: ServerResponse): void {
+  if (held === undefined) {
+    response.writeHead(204).end()
+    return
+  }
+  const waiting = held.add(response)
+  // The sender gave up.
+  response.once('close', () => waiting.delete(response))
+}
 
 function note(id: string, path: string): void {
   let paths = arrivals.get(id)
@@ -41,10 +56,29 @@ function note(id: string, path: string): void {
   deliveries += 1
 }
 
+/** Linux answers on all of 127.0.0.0/8, and a host of its own is an origin of its own. */
+async function listenOnLoopback(at: number): Promise<string> {
+  const address = `127.1.${at >> 8}.${at & 255}`
+  const { port } = server.address() as AddressInfo
+  const further = createTcpServer((socket) => server.emit('connection', socket))
+  await new Promise<void>((resolve, reject) => further.once('error', reject).listen(port, address, resolve))
+  return `http://${address}:${port}`
+}
+
 answerCalls({
   async listen(): Promise<string> {
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  },
+  listenOnMore: (count: number): Promise<string[]> =>
+    Promise.all(Array.from({ length: count }, (_, at) => listenOnLoopback(at))),
+  hang(path: string): void {
+    hangingPath = path
+    held ??= new Set()
+  },
+  letGo(): void {
+    for (const response of held ?? []) response.writeHead(204).end()
+    held = undefined
   },
   count: () => deliveries,
   take(): Arrivals {
