@@ -52,11 +52,9 @@ describe.each(ownRedisAvailable() ? ['postgres', 'redis'] : ['postgres'])(
       await expect
         .poll(async () => (await queue.getFailed()).map(({ failedReason }) => failedReason))
         .toEqual([expect.stringMatching(/^msg_\w+: unknown_owner$/)])
-      expect(await queue.getJobCounts('waiting', 'active', 'delayed')).toEqual({
-        waiting: 0,
-        active: 0,
-        delayed: 0,
-      })
+      await expect
+        .poll(() => queue.getJobCounts('waiting', 'active', 'delayed'))
+        .toEqual({ waiting: 0, active: 0, delayed: 0 })
       expect(receiver.requests).toHaveLength(2)
     })
   },
