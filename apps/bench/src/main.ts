@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { ownRedisAvailable } from '@posthorn/testkit'
 import type { Figures, Scenario } from './scenario.ts'
+import { backlog } from './scenarios/backlog.ts'
 import { batch } from './scenarios/batch.ts'
 import { fanOut } from './scenarios/fan-out.ts'
 import { latency } from './scenarios/latency.ts'
@@ -18,7 +19,7 @@ import { BadRoundError, startStage } from './stage.ts'
 import type { Backend } from './start-platform.ts'
 import { summariseProfile } from './summarise-profile.ts'
 
-const scenarios: readonly Scenario[] = [single, batch, fanOut, latency, storage]
+const scenarios: readonly Scenario[] = [single, batch, fanOut, latency, storage, backlog]
 
 const { values } = parseArgs({
   options: {

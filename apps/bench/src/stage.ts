@@ -26,12 +26,15 @@ export interface Stage {
   addOwner(endpoints: number): Promise<Owner>
   closed(owner: Owner, loop: Pick<ClosedLoop, 'entrance' | 'callers' | 'events'>): Promise<Round>
   open(owner: Owner, loop: Pick<OpenLoop, 'perSecond' | 'durationMs'>): Promise<Round>
+  /** Deliveries that came since the last round. */
+  countArrived(): Promise<number>
+  takeArrivals(): Promise<Arrivals>
   /** Deliveries of the bare loop for a CPU second, beside the same receiver. */
   bareLoopPerCpuSecond(): Promise<number>
   close(): Promise<void>
 }
 
-interface Owner {
+export interface Owner {
   uid: string
   endpoints: number
   payloadBytes: number
@@ -40,7 +43,7 @@ interface Owner {
 /** A round that lost, doubled or left anything. */
 export class BadRoundError extends Error {}
 
-const TYPE = 'bench.event'
+export const TYPE = 'bench.event'
 const PAYLOAD_BYTES = 1_000
 const BARE_LOOP_MS = 1_500
 const ARRIVED_WITHIN_MS = 120_000
@@ -123,6 +126,8 @@ export async function startStage(backend: Backend, profileDir?: string): Promise
       measure(owner, () => generator.call<Emitted>('closed', { ...target(owner), ...loop })),
     open: (owner, loop) =>
       measure(owner, () => generator.call<Emitted>('open', { ...target(owner), ...loop })),
+    countArrived: () => receiver.call<number>('count'),
+    takeArrivals: () => receiver.call<Arrivals>('take'),
     async bareLoopPerCpuSecond() {
       const { deliveries, cpuSeconds } = await bareLoop.call<BareLoopFigures>('run', {
         ...{ url: receiverUrl, payloadBytes: PAYLOAD_BYTES, durationMs: BARE_LOOP_MS },
@@ -133,7 +138,7 @@ export async function startStage(backend: Backend, profileDir?: string): Promise
   }
 }
 
-function subtract(after: CpuSeconds, before: CpuSeconds): CpuSeconds {
+export function subtract(after: CpuSeconds, before: CpuSeconds): CpuSeconds {
   return {
     api: after.api - before.api,
     worker: after.worker - before.worker,

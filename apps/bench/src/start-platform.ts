@@ -19,6 +19,8 @@ export interface BenchPlatform {
   request<Answer>(method: string, path: string, body?: unknown): Promise<Answer>
   query<Row extends pg.QueryResultRow>(text: string): Promise<Row[]>
   pids: { api: number; worker: number }
+  /** Where there is a Redis. */
+  redisPort: number | undefined
   cpuSeconds(): CpuSeconds
   close(): Promise<void>
 }
@@ -71,6 +73,7 @@ export async function startPlatform(backend: Backend, profileDir?: string): Prom
   const owned = stack.move()
   return {
     ...{ url, apiKey: API_KEY, pids: { api: api.pid, worker: worker.pid } },
+    redisPort: redis?.port,
     async request<Answer>(method: string, path: string, body?: unknown) {
       const response = await fetch(url + path, {
         method,

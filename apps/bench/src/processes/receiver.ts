@@ -10,11 +10,14 @@ export interface Arrivals {
   atMs: Float64Array
   deliveries: number
   doubled: number
+  /** Of the very first delivery; NaN of none. */
+  firstAtMs: number
 }
 
 let arrivals = new Map<string, Map<string, number>>()
 let deliveries = 0
 let doubled = 0
+let firstAtMs = Number.NaN
 
 const server = createServer((request, response) => {
   request.resume()
@@ -37,7 +40,9 @@ function note(id: string, path: string): void {
     doubled += 1
     return
   }
-  paths.set(path, sharedNowMs())
+  const nowMs = sharedNowMs()
+  if (deliveries === 0) firstAtMs = nowMs
+  paths.set(path, nowMs)
   deliveries += 1
 }
 
@@ -50,10 +55,11 @@ answerCalls({
   take(): Arrivals {
     const ids = [...arrivals.keys()]
     const atMs = Float64Array.from(arrivals.values(), (paths) => Math.max(...paths.values()))
-    const taken = { ids, atMs, deliveries, doubled }
+    const taken = { ids, atMs, deliveries, doubled, firstAtMs }
     arrivals = new Map()
     deliveries = 0
     doubled = 0
+    firstAtMs = Number.NaN
     return taken
   },
 })
