@@ -44,8 +44,8 @@ export interface Owner {
 export class BadRoundError extends Error {}
 
 export const TYPE = 'bench.event'
-const PAYLOAD_BYTES = 1_000
-const BARE_LOOP_MS = 1_500
+export const PAYLOAD_BYTES = 1_000
+export const BARE_LOOP_MS = 1_500
 const ARRIVED_WITHIN_MS = 120_000
 
 export async function startStage(backend: Backend, profileDir?: string): Promise<Stage> {
