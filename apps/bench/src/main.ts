@@ -2,7 +2,7 @@
 // as users run them, against a bare loop beside the same receiver.
 //
 //   npx -y pnpm@12.21.0 bench [--quick] [--json] [--scenario single,storage] [--backend postgres|redis]
-//     [--repeats 5] [--profile DIR]
+//     [--repeats 5] [--profile DIR] [--out DIR]
 //
 // The same load against another sender that is running on this machine, with the receiver on a port that is
 // known before, so that it can be registered there (docs/performance.md has an example of the file):
@@ -20,6 +20,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { ownRedisAvailable } from '@posthorn/testkit'
+import { writeFigures } from './charts.ts'
 import { runTarget } from './run-target.ts'
 import type { Figures, Scenario } from './scenario.ts'
 import { backlog } from './scenarios/backlog.ts'
@@ -43,6 +44,7 @@ const { values } = parseArgs({
     backend: { type: 'string' },
     repeats: { type: 'string' },
     profile: { type: 'string' },
+    out: { type: 'string' },
     target: { type: 'string' },
     'target-file': { type: 'string' },
     'receiver-port': { type: 'string' },
@@ -58,6 +60,7 @@ const all: Figures[] = []
 if (values.target === undefined) await benchPlatforms()
 else await benchTarget()
 if (!values.json) for (const line of all) print(JSON.stringify(line))
+if (values.out !== undefined) writeFigures(values.out, all)
 process.exit(failed ? 1 : 0)
 
 async function benchPlatforms(): Promise<void> {
