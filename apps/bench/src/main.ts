@@ -26,6 +26,7 @@ import type { Figures, Scenario } from './scenario.ts'
 import { backlog } from './scenarios/backlog.ts'
 import { batch } from './scenarios/batch.ts'
 import { fanOut } from './scenarios/fan-out.ts'
+import { grown } from './scenarios/grown.ts'
 import { latency } from './scenarios/latency.ts'
 import { single } from './scenarios/single.ts'
 import { storage } from './scenarios/storage.ts'
@@ -34,7 +35,7 @@ import type { Backend } from './start-platform.ts'
 import { summariseProfile } from './summarise-profile.ts'
 import { parseTarget, TargetError } from './target.ts'
 
-const scenarios: readonly Scenario[] = [single, batch, fanOut, latency, storage, backlog]
+const scenarios: readonly Scenario[] = [single, batch, fanOut, latency, storage, backlog, grown]
 
 const { values } = parseArgs({
   options: {

@@ -19,6 +19,7 @@ export interface BenchPlatform {
   request<Answer>(method: string, path: string, body?: unknown): Promise<Answer>
   query<Row extends pg.QueryResultRow>(text: string): Promise<Row[]>
   pids: { api: number; worker: number }
+  databaseUrl: string
   /** Where there is a Redis. */
   redisPort: number | undefined
   cpuSeconds(): CpuSeconds
@@ -73,7 +74,7 @@ export async function startPlatform(backend: Backend, profileDir?: string): Prom
   const owned = stack.move()
   return {
     ...{ url, apiKey: API_KEY, pids: { api: api.pid, worker: worker.pid } },
-    redisPort: redis?.port,
+    ...{ databaseUrl: postgres.url, redisPort: redis?.port },
     async request<Answer>(method: string, path: string, body?: unknown) {
       const response = await fetch(url + path, {
         method,
