@@ -6,7 +6,7 @@ import type { BareLoopFigures } from './processes/bare-loop.ts'
 import { type CalledProcess, startCalledProcess } from './processes/call-process.ts'
 import type { Emitted } from './processes/generator.ts'
 import type { HttpClosedLoop, HttpOpenLoop } from './processes/http-generator.ts'
-import type { HttpArrivals, ListenOptions } from './processes/http-receiver.ts'
+import type { HttpArrivals, HttpCounts, ListenOptions } from './processes/http-receiver.ts'
 import { reconcile } from './reconcile.ts'
 import type { Figures, ScenarioOptions } from './scenario.ts'
 import { BARE_LOOP_MS, BadRoundError, PAYLOAD_BYTES } from './stage.ts'
@@ -46,7 +46,11 @@ export async function runTarget(
   async function measure(emit: () => Promise<Emitted>): Promise<TargetRound> {
     const before = measureCpu()
     const { ids, intendedAtMs, refused } = await emit()
-    const hasArrived = async () => (await receiver.call<number>('count')) >= ids.length
+    const hasArrived = async () => {
+      const { arrived, withoutId } = await receiver.call<HttpCounts>('count')
+      // Where ids are looked for in the wrong place, none will be found.
+      return arrived >= ids.length || withoutId > 0
+    }
     // What does not arrive is told below, with everything else that is wrong.
     await waitFor(hasArrived, { timeoutMs: ARRIVED_WITHIN_MS }).catch(() => {})
     const after = measureCpu()

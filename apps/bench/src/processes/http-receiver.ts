@@ -1,6 +1,7 @@
 // Takes every POST of another sender, and notes by the id that the generator made what came and when.
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { uuidTimeMs } from '@posthorn/contracts'
 import { findId, type IdFrom } from '../target.ts'
 import { answerCalls, sharedNowMs } from './call-process.ts'
 
@@ -19,6 +20,9 @@ export interface HttpArrivals {
   withoutId: number
 }
 
+export type HttpCounts = { arrived: number; withoutId: number }
+
+const startedAtMs = Date.now()
 let arrivals = new Map<string, number>()
 let doubled = 0
 let withoutId = 0
@@ -42,7 +46,7 @@ answerCalls({
     })
     return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
   },
-  count: () => arrivals.size,
+  count: (): HttpCounts => ({ arrived: arrivals.size, withoutId }),
   take(): HttpArrivals {
     const taken = {
       ...{ ids: [...arrivals.keys()], atMs: Float64Array.from(arrivals.values()), doubled, withoutId },
@@ -56,6 +60,8 @@ answerCalls({
 
 function note(id: string | undefined): void {
   if (id === undefined) withoutId += 1
+  // What the sender still has of an earlier run, which was stopped or had no figure.
+  else if ((uuidTimeMs(id) ?? startedAtMs) < startedAtMs) return
   else if (arrivals.has(id)) doubled += 1
   else arrivals.set(id, sharedNowMs())
 }
