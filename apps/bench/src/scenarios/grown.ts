@@ -1,5 +1,4 @@
 import { statfs } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import { encodeId } from '@posthorn/contracts'
 import pg from 'pg'
 import { growLog, type LogEndpoint } from '../grow-log.ts'
@@ -46,7 +45,11 @@ export const grown: Scenario = {
       )
     const empty = await single('single, empty log')
 
-    const deliveries = await deliveriesThatFit(options.quick ? DELIVERIES_QUICK : DELIVERIES, options.say)
+    const deliveries = await deliveriesThatFit(
+      stage,
+      options.quick ? DELIVERIES_QUICK : DELIVERIES,
+      options.say,
+    )
     for (const name of [RARE_TYPE, UNUSED_TYPE]) {
       await platform.request('POST', '/v1/event-types', { name })
     }
@@ -85,8 +88,15 @@ export const grown: Scenario = {
   },
 }
 
-async function deliveriesThatFit(wanted: number, say: (line: string) => void): Promise<number> {
-  const { bavail, bsize } = await statfs(tmpdir())
+async function deliveriesThatFit(
+  { platform }: Stage,
+  wanted: number,
+  say: (line: string) => void,
+): Promise<number> {
+  const [database] = await platform.query<{ directory: string }>(
+    `SELECT current_setting('data_directory') AS directory`,
+  )
+  const { bavail, bsize } = await statfs(database!.directory)
   const fitting = Math.floor((bavail * bsize) / BYTES_PER_DELIVERY / 100_000) * 100_000
   if (fitting >= wanted) return wanted
   say(`grown: there is room for ${fitting.toLocaleString('en')} deliveries only`)
