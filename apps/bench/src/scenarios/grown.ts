@@ -56,6 +56,7 @@ export const grown: Scenario = {
     const owners = await Promise.all(Array.from({ length: OWNERS }, () => stage.addOwner(ENDPOINTS)))
     const smallOwner = await stage.addOwner(1)
     const endpoints = await endpointsOf(stage, owners)
+    const [largeEndpoint] = await endpointsOf(stage, owners.slice(0, 1))
     const [smallEndpoint] = await endpointsOf(stage, [smallOwner])
     const client = new pg.Client({ connectionString: platform.databaseUrl })
     await client.connect()
@@ -76,7 +77,7 @@ export const grown: Scenario = {
         singleRateRatio: round3(full.deliveriesPerSecond / empty.deliveriesPerSecond),
       },
     ]
-    const values = await parameterValues(stage, owners[0]!, endpoints[0]!, smallOwner, smallEndpoint!)
+    const values = await parameterValues(stage, owners[0]!, largeEndpoint!, smallOwner, smallEndpoint!)
     const lists = await measureLists(stage, values)
     const slowest = lists.reduce((a, b) => (b.p95Ms > a.p95Ms ? b : a))
     options.say(`grown: the slowest list is ${slowest.name}, p95 ${slowest.p95Ms} ms`)
@@ -107,7 +108,7 @@ function endpointsOf({ platform }: Stage, owners: readonly Owner[]): Promise<Log
   const uids = owners.map(({ uid }) => `'${uid}'`).join()
   return platform.query<{ id: string; ownerId: string }>(
     `SELECT e.id, e.owner_id AS "ownerId" FROM endpoints e JOIN owners o ON o.id = e.owner_id
-     WHERE o.uid IN (${uids}) ORDER BY o.id, e.id`,
+     WHERE o.uid IN (${uids})`,
   )
 }
 
