@@ -85,22 +85,21 @@ export async function runTarget(
   async function single(connections: number): Promise<Figures> {
     const events = quick ? 5_000 : 15_000
     const bareLoop = target.pids === undefined ? undefined : start('bare-loop.ts')
-    const bareLoopPerCpuSecond = async () => {
-      if (bareLoop === undefined) return
-      const { deliveries, cpuSeconds } = await bareLoop.call<BareLoopFigures>('run', {
-        ...{ url: receiverUrl, payloadBytes: PAYLOAD_BYTES, durationMs: BARE_LOOP_MS },
-      })
-      bare.push(deliveries / cpuSeconds)
+    const bare: number[] = []
+    const runBareLoop = async () => {
+      const run = { url: receiverUrl, payloadBytes: PAYLOAD_BYTES, durationMs: BARE_LOOP_MS }
+      const figures = await bareLoop?.call<BareLoopFigures>('run', run)
+      if (figures !== undefined) bare.push(figures.deliveries / figures.cpuSeconds)
     }
-    let bare: number[] = []
-    await bareLoopPerCpuSecond()
+    // What a process allocates or compiles once is not what a delivery costs.
+    await runBareLoop()
+    bare.length = 0
     await closed(connections, events)
-    bare = []
     const rounds: TargetRound[] = []
     for (let repeat = 0; repeat < repeats; repeat++) {
-      await bareLoopPerCpuSecond()
+      await runBareLoop()
       rounds.push(await closed(connections, events))
-      await bareLoopPerCpuSecond()
+      await runBareLoop()
     }
     bareLoop?.stop()
     const figures: Figures = {
