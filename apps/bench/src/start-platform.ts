@@ -35,6 +35,8 @@ export async function startPlatform(backend: Backend, profileDir?: string): Prom
   const dir = await mkdtemp(join(tmpdir(), 'posthorn-bench-'))
   stack.defer(() => rm(dir, { recursive: true, force: true }))
   const postgres = await startEmbeddedPostgres({ dataDir: dir })
+  // For root the data is not in there: the server runs as a user who cannot enter it.
+  stack.defer(() => rm(postgres.dataDir, { recursive: true, force: true }))
   stack.defer(() => postgres.stop())
   const redis = backend === 'redis' ? await startRedis({ settings: { appendfsync: 'everysec' } }) : undefined
   stack.defer(async () => await redis?.stop())
