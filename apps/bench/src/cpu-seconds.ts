@@ -11,11 +11,32 @@ export function cpuSeconds(pid: number): number {
   return sum / TICKS_PER_SECOND
 }
 
+/** Of processes and everything below them, each once. Linux only. */
+export function cpuSecondsOfTrees(pids: readonly number[]): number {
+  const all = new Map(processIds().map((pid) => [pid, statOf(pid)]))
+  const counted = new Set<number>()
+  const count = (pid: number) => {
+    if (counted.has(pid)) return
+    counted.add(pid)
+    for (const [child, { parent }] of all) if (parent === pid) count(child)
+  }
+  for (const pid of pids) {
+    if (!all.has(pid)) throw new Error(`There is no process ${pid}.`)
+    count(pid)
+  }
+  let ticks = 0
+  for (const pid of counted) ticks += all.get(pid)!.own + all.get(pid)!.ended
+  return ticks / TICKS_PER_SECOND
+}
+
 function childrenOf(pid: number): number[] {
+  return processIds().filter((other) => statOf(other).parent === pid)
+}
+
+function processIds(): number[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
     .map(Number)
-    .filter((other) => statOf(other).parent === pid)
 }
 
 /** proc(5), fields 4 (ppid), 14 to 17 (utime, stime, cutime, cstime). */

@@ -4,12 +4,12 @@
 //   npx -y pnpm@12.21.0 load [--messages 10000] [--callers 64] [--backend postgres|redis]
 //
 // Ends non-zero when anything was lost or doubled, or is not `delivered` in the log.
-import { execFileSync } from 'node:child_process'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { parseArgs } from 'node:util'
 import { Posthorn } from '@posthorn/emitter'
 import { ownRedisAvailable, waitFor } from '@posthorn/testkit'
+import { rssMb } from './rss-mb.ts'
 import { type Backend, startPlatform } from './start-platform.ts'
 
 const EVENT_TYPE = 'pay_info.paid'
@@ -118,12 +118,6 @@ async function receive() {
       server.close()
     },
   }
-}
-
-function rssMb(pid: number): number {
-  return Math.round(
-    Number(execFileSync('ps', ['-o', 'rss=', '-p', String(pid)], { encoding: 'utf8' })) / 1024,
-  )
 }
 
 function print(line: string): void {

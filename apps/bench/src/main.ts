@@ -2,15 +2,31 @@
 // as users run them, against a bare loop beside the same receiver.
 //
 //   npx -y pnpm@12.21.0 bench [--quick] [--json] [--scenario single,storage] [--backend postgres|redis]
-//     [--repeats 5] [--profile DIR]
+//     [--repeats 5] [--profile DIR] [--out DIR]
+//
+// The same load against another sender that is running on this machine, with the receiver on a port that is
+// known before, so that it can be registered there (docs/performance.md has an example of the file):
+//
+//   npx -y pnpm@12.21.0 bench --target http --target-file target.json --receiver-port 4100 [--quick] …
+//
+//   { "method": "POST", "url": "http://127.0.0.1:7676/v1/messages",
+//     "headers": { "authorization": "Bearer …", "content-type": "application/json" },
+//     "body": { "data": { "id": "{{id}}", "text": "{{payload}}", "at": "{{timestamp}}" } },
+//     "idFrom": { "json": "data.id" },   where {{id}} is in what the receiver gets; or { "header": "webhook-id" }
+//     "pids": [4711] }                   the sender's processes, where CPU figures are wanted
 //
 // Ends non-zero when a round lost, doubled or left anything: such a round has no figure.
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { ownRedisAvailable } from '@posthorn/testkit'
+import { writeFigures } from './charts.ts'
+import { runTarget } from './run-target.ts'
 import type { Figures, Scenario } from './scenario.ts'
+import { backlog } from './scenarios/backlog.ts'
 import { batch } from './scenarios/batch.ts'
 import { fanOut } from './scenarios/fan-out.ts'
+import { grown } from './scenarios/grown.ts'
 import { hanging } from './scenarios/hanging.ts'
 import { latency } from './scenarios/latency.ts'
 import { many } from './scenarios/many.ts'
@@ -22,6 +38,7 @@ import { storage } from './scenarios/storage.ts'
 import { BadRoundError, startStage } from './stage.ts'
 import type { Backend } from './start-platform.ts'
 import { summariseProfile } from './summarise-profile.ts'
+import { parseTarget, TargetError } from './target.ts'
 
 const scenarios: readonly Scenario[] = [
   single,
@@ -33,6 +50,8 @@ const scenarios: readonly Scenario[] = [
   hanging,
   many,
   storage,
+  backlog,
+  grown,
   start,
 ]
 
@@ -44,40 +63,78 @@ const { values } = parseArgs({
     backend: { type: 'string' },
     repeats: { type: 'string' },
     profile: { type: 'string' },
+    out: { type: 'string' },
+    target: { type: 'string' },
+    'target-file': { type: 'string' },
+    'receiver-port': { type: 'string' },
   },
 })
 const quick = values.quick
 const repeats = Number(values.repeats ?? (quick ? 1 : 5))
-const chosen = chooseScenarios(values.scenario)
 // What was started ends with this process.
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1))
 
 let failed = false
 const all: Figures[] = []
-for (const backend of chooseBackends(values.backend)) {
-  for (const scenario of chosen) {
-    const say = (line: string) => {
-      if (!values.json) print(`${backend} ${line}`)
+if (values.target === undefined) await benchPlatforms()
+else await benchTarget()
+if (!values.json) for (const line of all) print(JSON.stringify(line))
+if (values.out !== undefined) writeFigures(values.out, all)
+process.exit(failed ? 1 : 0)
+
+async function benchPlatforms(): Promise<void> {
+  const chosen = chooseScenarios(values.scenario)
+  for (const backend of chooseBackends(values.backend)) {
+    for (const scenario of chosen) {
+      // A platform of its own for each: none measures in what another left.
+      const profileDir = profileDirOf(backend, scenario)
+      const stage = await startStage(backend, profileDir)
+      try {
+        const say = sayAs(backend)
+        await keep(`${backend} ${scenario.name}`, () => scenario.run(stage, { quick, repeats, say }))
+      } finally {
+        await stage.close()
+      }
+      if (profileDir !== undefined) printProfiles(profileDir)
     }
-    // A platform of its own for each: none measures in what another left.
-    const profileDir = profileDirOf(backend, scenario)
-    const stage = await startStage(backend, profileDir)
-    try {
-      const figures = await scenario.run(stage, { quick, repeats, say })
-      all.push(...figures)
-      if (values.json) for (const line of figures) print(JSON.stringify(line))
-    } catch (error) {
-      if (!(error instanceof BadRoundError)) throw error
-      failed = true
-      process.stderr.write(`${backend} ${scenario.name}: no figure. ${error.message}\n`)
-    } finally {
-      await stage.close()
-    }
-    if (profileDir !== undefined) printProfiles(profileDir)
   }
 }
-if (!values.json) for (const line of all) print(JSON.stringify(line))
-process.exit(failed ? 1 : 0)
+
+async function benchTarget(): Promise<void> {
+  const file = values['target-file']
+  const port = Number(values['receiver-port'])
+  try {
+    if (values.target !== 'http') throw new TargetError(`--target is ${values.target}: there is only http.`)
+    if (file === undefined) throw new TargetError('--target http needs --target-file.')
+    if (!Number.isInteger(port) || port < 1 || port > 65_535) {
+      throw new TargetError('--target http needs --receiver-port, the port that is registered at the sender.')
+    }
+    const target = parseTarget(readFileSync(file, 'utf8'))
+    await keep('http', () => runTarget(target, port, { quick, repeats, say: sayAs('http') }))
+  } catch (error) {
+    if (!(error instanceof TargetError)) throw error
+    failed = true
+    process.stderr.write(`${file === undefined ? '' : `${file}: `}${error.message}\n`)
+  }
+}
+
+async function keep(name: string, measure: () => Promise<Figures[]>): Promise<void> {
+  try {
+    const figures = await measure()
+    all.push(...figures)
+    if (values.json) for (const line of figures) print(JSON.stringify(line))
+  } catch (error) {
+    if (!(error instanceof BadRoundError)) throw error
+    failed = true
+    process.stderr.write(`${name}: no figure. ${error.message}\n`)
+  }
+}
+
+function sayAs(name: string): (line: string) => void {
+  return (line) => {
+    if (!values.json) print(`${name} ${line}`)
+  }
+}
 
 /** Profiling costs a process a part of its time: figures of such a run are to be compared with each other only. */
 function profileDirOf(backend: Backend, { name }: Scenario): string | undefined {

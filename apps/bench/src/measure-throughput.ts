@@ -1,6 +1,7 @@
 import { percentile } from './percentile.ts'
-import type { Figures, ScenarioOptions } from './scenario.ts'
+import type { ScenarioOptions } from './scenario.ts'
 import type { Round, Stage } from './stage.ts'
+import type { Backend } from './start-platform.ts'
 
 /** Rounds that take turns with the bare loop. Each figure is the median; spread is from the least to the most. */
 export async function measureThroughput(
@@ -8,7 +9,7 @@ export async function measureThroughput(
   name: { scenario: string; variant: string },
   { repeats, say }: ScenarioOptions,
   runRound: () => Promise<Round>,
-): Promise<Figures & { deliveriesPerSecond: number }> {
+): Promise<ThroughputFigures> {
   // What a process allocates or compiles once is not what a delivery costs.
   const { payloadBytes } = await runRound()
   await stage.bareLoopPerCpuSecond(payloadBytes)
@@ -19,16 +20,30 @@ export async function measureThroughput(
     rounds.push(await runRound())
     bare.push(await stage.bareLoopPerCpuSecond(payloadBytes))
   }
-  const median = (values: number[]) => percentile(values, 0.5)
+  const figures = throughputFigures(stage.backend, name, rounds, bare)
+  say(`${name.scenario} ${name.variant}: ${figures.deliveriesPerSecond}/s, ratio ${figures.ratio}`)
+  return figures
+}
+
+export type ThroughputFigures = ReturnType<typeof throughputFigures>
+
+/** @param bare deliveries of the bare loop for a CPU second, measured between the rounds */
+export function throughputFigures(
+  backend: Backend,
+  name: { scenario: string; variant: string },
+  rounds: readonly Round[],
+  bare: readonly number[],
+) {
+  const median = (values: readonly number[]) => percentile(values, 0.5)
   const ofRounds = (figure: (round: Round) => number) => median(rounds.map(figure))
   const bareLoopPerCpuSecond = median(bare)
   const perCpuSeconds = rounds.map(({ deliveries, cpu }) => deliveries / totalOf(cpu))
   const ratios = perCpuSeconds.map((perCpuSecond) => perCpuSecond / bareLoopPerCpuSecond)
   const microseconds = (part: keyof Round['cpu']) =>
     Math.round(ofRounds(({ cpu, deliveries }) => (cpu[part] / deliveries) * 1e6))
-  const figures = {
+  return {
     ...name,
-    backend: stage.backend,
+    backend,
     deliveriesPerSecond: Math.round(ofRounds(({ deliveries, seconds }) => deliveries / seconds)),
     perCpuSecond: Math.round(median(perCpuSeconds)),
     bareLoopPerCpuSecond: Math.round(bareLoopPerCpuSecond),
@@ -40,8 +55,6 @@ export async function measureThroughput(
     postgresUs: microseconds('postgres'),
     redisUs: microseconds('redis'),
   }
-  say(`${name.scenario} ${name.variant}: ${figures.deliveriesPerSecond}/s, ratio ${figures.ratio}`)
-  return figures
 }
 
 const totalOf = (cpu: Round['cpu']) => cpu.api + cpu.worker + cpu.postgres + cpu.redis

@@ -2,7 +2,7 @@ import { decodeId } from '@posthorn/contracts'
 import { waitFor } from '@posthorn/testkit'
 import type { BareLoopFigures } from './processes/bare-loop.ts'
 import { type CalledProcess, startCalledProcess } from './processes/call-process.ts'
-import type { ClosedLoop, Emitted, OpenLoop, Target } from './processes/generator.ts'
+import type { ClosedLoop, EmittedForOwners, OpenLoop, Target } from './processes/generator.ts'
 import type { Arrivals } from './processes/receiver.ts'
 import { reconcile } from './reconcile.ts'
 import { type Backend, type BenchPlatform, type CpuSeconds, startPlatform } from './start-platform.ts'
@@ -33,6 +33,9 @@ export interface Stage {
   endHanging(owners: readonly Owner[]): Promise<void>
   /** The receiver's; further ones are made. */
   origins(count: number): Promise<string[]>
+  /** Deliveries that came since the last round. */
+  countArrived(): Promise<number>
+  takeArrivals(): Promise<Arrivals>
   /** Deliveries of the bare loop for a CPU second, beside the same receiver. */
   bareLoopPerCpuSecond(payloadBytes?: number): Promise<number>
   close(): Promise<void>
@@ -59,9 +62,9 @@ type Owners = Owner | readonly Owner[]
 /** A round that lost, doubled or left anything. */
 export class BadRoundError extends Error {}
 
-const TYPE = 'bench.event'
-const PAYLOAD_BYTES = 1_000
-const BARE_LOOP_MS = 1_500
+export const TYPE = 'bench.event'
+export const PAYLOAD_BYTES = 1_000
+export const BARE_LOOP_MS = 1_500
 const ARRIVED_WITHIN_MS = 120_000
 const HANGING_PATH = '/hanging'
 /** With minutes between them, what failed twice would still wait when its round is over. */
@@ -90,8 +93,10 @@ export async function startStage(backend: Backend, profileDir?: string): Promise
     ...{ owners: owners.map(({ uid }) => uid), payloadBytes: owners[0]!.payloadBytes },
   })
 
-  async function measure(owners: readonly Owner[], emit: () => Promise<Emitted>): Promise<Round> {
+  async function measure(owners: readonly Owner[], emit: () => Promise<EmittedForOwners>): Promise<Round> {
     const { endpoints, payloadBytes } = owners[0]!
+    // A grown log has deliveries that ended otherwise.
+    const notDeliveredBefore = await countNotDelivered()
     const before = platform.cpuSeconds()
     const emitted = await emit()
     const isCounted = (_: unknown, at: number) => !owners[emitted.ownersAt[at]!]!.hangs
@@ -108,7 +113,7 @@ export async function startStage(backend: Backend, profileDir?: string): Promise
     const faults = reconcile({
       ...{ emitted: ids, arrived: new Set(arrivals.ids), endpoints, refused: emitted.refused },
       ...{ deliveries: arrivals.deliveries, doubled: arrivals.doubled },
-      notDelivered: await countNotDelivered(),
+      notDelivered: (await countNotDelivered()) - notDeliveredBefore,
     })
     if (faults.length > 0) throw new BadRoundError(faults.join(' '))
     const arrivedAtMs = new Map(arrivals.ids.map((id, at) => [id, arrivals.atMs[at]!]))
@@ -162,10 +167,12 @@ export async function startStage(backend: Backend, profileDir?: string): Promise
     },
     closed: (owners, loop) =>
       measure(listOf(owners), () =>
-        generator.call<Emitted>('closed', { ...target(listOf(owners)), ...loop }),
+        generator.call<EmittedForOwners>('closed', { ...target(listOf(owners)), ...loop }),
       ),
     open: (owners, loop) =>
-      measure(listOf(owners), () => generator.call<Emitted>('open', { ...target(listOf(owners)), ...loop })),
+      measure(listOf(owners), () =>
+        generator.call<EmittedForOwners>('open', { ...target(listOf(owners)), ...loop }),
+      ),
     async endHanging(owners) {
       for (const { uid, endpointIds } of owners) {
         for (const id of endpointIds) {
@@ -186,6 +193,8 @@ export async function startStage(backend: Backend, profileDir?: string): Promise
     async origins(count) {
       return [receiverUrl, ...(await receiver.call<string[]>('listenOnMore', count - 1))]
     },
+    countArrived: () => receiver.call<number>('count'),
+    takeArrivals: () => receiver.call<Arrivals>('take'),
     async bareLoopPerCpuSecond(payloadBytes = PAYLOAD_BYTES) {
       const { deliveries, cpuSeconds } = await bareLoop.call<BareLoopFigures>('run', {
         ...{ url: receiverUrl, payloadBytes, durationMs: BARE_LOOP_MS },
@@ -200,7 +209,7 @@ function listOf(owners: Owners): readonly Owner[] {
   return 'uid' in owners ? [owners] : owners
 }
 
-function subtract(after: CpuSeconds, before: CpuSeconds): CpuSeconds {
+export function subtract(after: CpuSeconds, before: CpuSeconds): CpuSeconds {
   return {
     api: after.api - before.api,
     worker: after.worker - before.worker,

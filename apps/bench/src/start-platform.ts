@@ -22,6 +22,9 @@ export interface BenchPlatform {
   request<Answer>(method: string, path: string, body?: unknown): Promise<Answer>
   query<Row extends pg.QueryResultRow>(text: string): Promise<Row[]>
   pids: { api: number; worker: number }
+  databaseUrl: string
+  /** Where there is a Redis. */
+  redisPort: number | undefined
   cpuSeconds(): CpuSeconds
   /** One more of these processes, on the same stores. */
   start(name: 'api' | 'worker', settings: Record<string, string>): NodeProcess
@@ -37,6 +40,8 @@ export async function startPlatform(backend: Backend, profileDir?: string): Prom
   const dir = await mkdtemp(join(tmpdir(), 'posthorn-bench-'))
   stack.defer(() => rm(dir, { recursive: true, force: true }))
   const postgres = await startEmbeddedPostgres({ dataDir: dir })
+  // For root the data is not in there: the server runs as a user who cannot enter it.
+  stack.defer(() => rm(postgres.dataDir, { recursive: true, force: true }))
   stack.defer(() => postgres.stop())
   const redis = backend === 'redis' ? await startRedis({ settings: { appendfsync: 'everysec' } }) : undefined
   stack.defer(async () => await redis?.stop())
@@ -77,6 +82,7 @@ export async function startPlatform(backend: Backend, profileDir?: string): Prom
   return {
     ...{ url, apiKey: API_KEY, pids: { api: api.pid, worker: worker.pid }, start },
     queue: redis === undefined ? { databaseUrl: postgres.url } : { redisUrl: redis.url },
+    ...{ databaseUrl: postgres.url, redisPort: redis?.port },
     async request<Answer>(method: string, path: string, body?: unknown) {
       const response = await fetch(url + path, {
         method,

@@ -181,7 +181,7 @@ export function createDeliver(context: DeliverContext): Deliver {
     if (closing) return
     const claimed = beginAttempts(ids).finally(() => lanes.brought(ids.length))
     track(claimed.then((attempts) => Promise.all(attempts)).then(() => {}))
-    await claimed
+    await claimed.then(() => {})
   }
 
   /** Claims, and puts what was claimed into the lanes. */

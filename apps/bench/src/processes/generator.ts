@@ -38,10 +38,13 @@ export interface Emitted {
   ids: string[]
   /** By the shared clock: when each was to be emitted, whatever came between. */
   intendedAtMs: Float64Array
-  /** Whose each is, by the place in `owners`. */
-  ownersAt: Uint32Array
   /** Answers that were no 202, by status. */
   refused: Record<string, number>
+}
+
+export interface EmittedForOwners extends Emitted {
+  /** Whose each is, by the place in `owners`. */
+  ownersAt: Uint32Array
 }
 
 const BATCH = 100
@@ -74,7 +77,7 @@ function createRecord() {
     refused(status: number | string) {
       refused[status] = (refused[status] ?? 0) + 1
     },
-    get: (): Emitted => ({
+    get: (): EmittedForOwners => ({
       ids,
       intendedAtMs: Float64Array.from(intendedAtMs),
       ownersAt: Uint32Array.from(ownersAt),
@@ -95,7 +98,7 @@ function createEvents({ owners, type, payloadBytes }: Target) {
   }
 }
 
-async function runClosed(loop: ClosedLoop): Promise<Emitted> {
+async function runClosed(loop: ClosedLoop): Promise<EmittedForOwners> {
   const record = createRecord()
   let left = loop.events
   const client = createClient(loop, loop.callers)
@@ -142,7 +145,7 @@ async function runClosed(loop: ClosedLoop): Promise<Emitted> {
   return record.get()
 }
 
-async function runOpen(loop: OpenLoop): Promise<Emitted> {
+async function runOpen(loop: OpenLoop): Promise<EmittedForOwners> {
   const record = createRecord()
   const client = createClient(loop, OPEN_CONNECTIONS)
   const nextEvent = createEvents(loop)

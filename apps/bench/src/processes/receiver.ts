@@ -10,6 +10,8 @@ export interface Arrivals {
   atMs: Float64Array
   deliveries: number
   doubled: number
+  /** Of the very first delivery; NaN of none. */
+  firstAtMs: number
 }
 
 /** What comes to paths that begin so is never noted, and not answered while `held` is there. */
@@ -18,6 +20,7 @@ let held: Set<ServerResponse> | undefined
 let arrivals = new Map<string, Map<string, number>>()
 let deliveries = 0
 let doubled = 0
+let firstAtMs = Number.NaN
 
 const server = createServer((request, response) => {
   request.resume()
@@ -52,7 +55,9 @@ function note(id: string, path: string): void {
     doubled += 1
     return
   }
-  paths.set(path, sharedNowMs())
+  const nowMs = sharedNowMs()
+  if (deliveries === 0) firstAtMs = nowMs
+  paths.set(path, nowMs)
   deliveries += 1
 }
 
@@ -84,10 +89,11 @@ answerCalls({
   take(): Arrivals {
     const ids = [...arrivals.keys()]
     const atMs = Float64Array.from(arrivals.values(), (paths) => Math.max(...paths.values()))
-    const taken = { ids, atMs, deliveries, doubled }
+    const taken = { ids, atMs, deliveries, doubled, firstAtMs }
     arrivals = new Map()
     deliveries = 0
     doubled = 0
+    firstAtMs = Number.NaN
     return taken
   },
 })
