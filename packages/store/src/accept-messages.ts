@@ -38,6 +38,8 @@ interface Row {
 // Output:  one row a new delivery, and one row a message that has none; n counts from 1
 //
 // One statement is one snapshot: a message reaches the endpoints that match at its commit.
+// Behind a SELECT the planner does not see how long the arrays are: it would make a plan for each single
+// message, which takes longer (0.4 ms) than running it.
 // Owners and event types are looked up by index for each message, whatever the planner thinks
 // of the length of an array.
 const ACCEPT = `
@@ -49,8 +51,8 @@ WITH input AS MATERIALIZED (
     END AS owner_id,
     EXISTS (SELECT 1 FROM event_types t WHERE t.name = i.event_type) AS known
   FROM ROWS FROM (
-    unnest($1::uuid[]), unnest($2::text[]), unnest($3::uuid[]), unnest($4::text[]),
-    unnest($5::timestamptz[]), unnest($6::text[]), unnest($7::int[]), unnest($8::int[])
+    unnest((SELECT $1::uuid[])), unnest((SELECT $2::text[])), unnest((SELECT $3::uuid[])), unnest((SELECT $4::text[])),
+    unnest((SELECT $5::timestamptz[])), unnest((SELECT $6::text[])), unnest((SELECT $7::int[])), unnest((SELECT $8::int[]))
   ) WITH ORDINALITY AS i (id, owner_uid, given_owner_id, event_type, "timestamp", key, start, length, n)
 ), matched AS MATERIALIZED (
   SELECT i.n, e.id AS endpoint_id

@@ -42,7 +42,7 @@ WITH touched AS (
       (d.id = h.released_through OR h.release_limit > 1 AND d.id < h.released_through OR d.id > h.fresh_after)
         IS NOT TRUE))
   WHERE (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
-    AND d.id = ANY ($1::uuid[]) AND d.due_at <= now()
+    AND d.id = ANY ((SELECT $1::uuid[])::uuid[]) AND d.due_at <= now()
     AND (d.lease_until IS NULL OR d.lease_until <= now() OR d.claim = $2)
   RETURNING d.id, d.message_id, d.endpoint_id, d.attempts, d.attempts_before_replay, d.claim
 ), numbered AS (
