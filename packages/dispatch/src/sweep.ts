@@ -8,16 +8,18 @@ import { repeat } from './repeat.ts'
 export const UNCLAIMED_GRACE_MS = 5_000
 
 const PAUSE_MS = 1_000
-/** With more work left than the queue should hold, look again sooner. */
-const PAUSE_BEHIND_MS = 100
+/** With more left, look again at once; … */
+const PAUSE_BEHIND_MS = 10
+/** … or, where the queue holds enough, before a fast worker has done all of it. */
+const PAUSE_FULL_MS = 200
 const BATCH = 1_000
 /**
- * Chunk jobs that may wait before the sweep holds back: a few seconds of work. The rest of a backlog
+ * Chunk jobs that may wait before the sweep holds back: about a second of work. The rest of a backlog
  * stays in the database, where it costs nothing, and fresh events do not queue up behind it.
  */
-export const WAITING_JOBS_MAX = 50
-/** Behind a full queue retries still go on, a few at a time. */
-const BATCH_BEHIND_FULL_QUEUE = 200
+export const WAITING_JOBS_MAX = 25
+/** Behind a full queue retries still go on, 200 a second. */
+const BATCH_BEHIND_FULL_QUEUE = 40
 
 export interface SweepContext {
   pool: Pool
@@ -25,10 +27,18 @@ export interface SweepContext {
   logger: Logger
 }
 
+export interface Swept {
+  /** Deliveries that were enqueued. */
+  enqueued: number
+  /** Some were left. */
+  more: boolean
+  /** The queue holds enough for now. */
+  full: boolean
+}
+
 /** Enqueues what is due: retries, and what lost its job or its worker. */
 export interface Sweep {
-  /** @returns how many deliveries were enqueued, and whether more were left */
-  once(): Promise<{ enqueued: number; more: boolean }>
+  once(): Promise<Swept>
   stop(): Promise<void>
 }
 
@@ -38,17 +48,17 @@ export function startSweep(context: SweepContext): Sweep {
   const stop = repeat({
     name: 'sweep',
     logger: context.logger,
-    once: async () => ((await once()).more ? PAUSE_BEHIND_MS : PAUSE_MS),
+    once: async () => {
+      const { more, full } = await once()
+      if (!more) return PAUSE_MS
+      return full ? PAUSE_FULL_MS : PAUSE_BEHIND_MS
+    },
     failedPauseMs: PAUSE_MS,
   })
   return { once, stop }
 }
 
-async function sweepOnce({
-  pool,
-  queue,
-  logger,
-}: SweepContext): Promise<{ enqueued: number; more: boolean }> {
+async function sweepOnce({ pool, queue, logger }: SweepContext): Promise<Swept> {
   // Asked first: with the queue's store away nothing is taken, so nothing has to be found again.
   const full = (await queue.waiting()) > WAITING_JOBS_MAX
   const limit = full ? BATCH_BEHIND_FULL_QUEUE : BATCH
@@ -59,5 +69,5 @@ async function sweepOnce({
     if (surplus.length > 0) await queue.enqueueSurplus(surplus)
     logger.debug({ deliveries: due.length }, 'sweep.enqueued')
   }
-  return { enqueued: due.length, more: !full && due.length === limit }
+  return { enqueued: due.length, more: due.length === limit, full }
 }
