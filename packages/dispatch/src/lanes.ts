@@ -68,11 +68,7 @@ interface Lane {
   durationMs: number
   /** When it last began to have tasks. */
   busySinceMs: number
-  /** Tasks that ended in this window of time and in the one before, which began when the lane did at the earliest. */
-  ends: number
-  endsBefore: number
-  windowSinceMs: number
-  windowBeforeMs: number
+  ends: Ends
   /** When the last of those that were parked would have its turn: see `turnInMs`. */
   lastTurnAtMs: number
 }
@@ -85,6 +81,8 @@ const FRESH_PER_LATE = 3
 const PLACES_PER_FRESH = 5
 /** What a lane did lately is counted by windows of this length. */
 const WINDOW_MS = 1_000
+/** What ended in a shorter time than this counts as if it had taken that long. */
+const WINDOW_MIN_MS = 100
 /** What a lane does in its first moments, connecting and warming up, says nothing about its pace. */
 const UNKNOWN_FOR_MS = 500
 /** The places that an owner had count half as much after this time. */
@@ -93,7 +91,7 @@ const USAGE_HALVED_EVERY_MS = 1_000
 const OWNERS_COMPARED = 16
 /** Surplus that waits, for each place: enough that none stays empty while more is claimed. */
 const SURPLUS_PER_PLACE = 2
-const SURPLUS_MIN = 100
+const SURPLUS_MIN = 50
 
 /**
  * Lets at most `total` tasks run, and of each lane (an endpoint) at most its limit. When the whole is full, a
@@ -109,6 +107,8 @@ const SURPLUS_MIN = 100
 export function createLanes(options: LanesOptions): Lanes {
   const { total, parkAfterMs, waitingMax, nowMs = Date.now } = options
   const surplusMax = Math.min(waitingMax, Math.max(SURPLUS_PER_PLACE * total, SURPLUS_MIN))
+  // However slow all is, more than of surplus.
+  const roomMin = 2 * surplusMax
   const lanes = new Map<string, Lane>()
   // Lanes that have somebody waiting and room in themselves; only the whole was full.
   const usage = createUsage(nowMs)
@@ -116,6 +116,7 @@ export function createLanes(options: LanesOptions): Lanes {
   /** Those of them where only late ones can be started. */
   const behind = createTurns(usage)
   let sinceBehind = 0
+  const ends = createEnds(nowMs)
   const waitingOf = new Map<string, number>()
   const awaitingRoom: { count: number; resolve(): void }[] = []
   const surplusAwaitingRoom: typeof awaitingRoom = []
@@ -142,10 +143,7 @@ export function createLanes(options: LanesOptions): Lanes {
         movedAtMs: nowMs(),
         durationMs: 0,
         busySinceMs: nowMs(),
-        ends: 0,
-        endsBefore: 0,
-        windowSinceMs: nowMs(),
-        windowBeforeMs: 0,
+        ends: createEnds(nowMs),
         lastTurnAtMs: 0,
       }
       lanes.set(name, lane)
@@ -206,8 +204,8 @@ export function createLanes(options: LanesOptions): Lanes {
       if (isLate) lane.lateInFlight -= 1
       inFlight -= 1
       lane.movedAtMs = nowMs()
-      turnWindow(lane)
-      lane.ends += 1
+      lane.ends.add()
+      ends.add()
       lane.durationMs += NEWEST_WEIGHT * (lane.movedAtMs - startedAtMs - lane.durationMs)
       giveTurn(lane)
       if (isIdle(lane)) lanes.delete(lane.name)
@@ -274,29 +272,11 @@ export function createLanes(options: LanesOptions): Lanes {
    */
   function waitMs(lane: Lane): number {
     const waiters = lane.fresh.length + lane.late.length
-    return waiters * Math.min(expectedDurationMs(lane) / lane.limit, msBetweenEnds(lane))
+    return waiters * Math.min(expectedDurationMs(lane) / lane.limit, lane.ends.msBetween())
   }
 
   function expectedDurationMs(lane: Lane): number {
     return Math.max(lane.durationMs, nowMs() - lane.movedAtMs)
-  }
-
-  function msBetweenEnds(lane: Lane): number {
-    turnWindow(lane)
-    const sinceMs = nowMs() - lane.windowSinceMs
-    const ofBefore = Math.max(0, lane.windowBeforeMs - sinceMs)
-    const ends = lane.ends + (ofBefore === 0 ? 0 : (lane.endsBefore * ofBefore) / lane.windowBeforeMs)
-    return ends === 0 ? Number.POSITIVE_INFINITY : (sinceMs + ofBefore) / ends
-  }
-
-  function turnWindow(lane: Lane): void {
-    const lengthMs = nowMs() - lane.windowSinceMs
-    if (lengthMs < WINDOW_MS) return
-    const isLongAgo = lengthMs >= 2 * WINDOW_MS
-    lane.endsBefore = isLongAgo ? 0 : lane.ends
-    lane.windowBeforeMs = isLongAgo ? 0 : lengthMs
-    lane.ends = 0
-    lane.windowSinceMs = nowMs()
   }
 
   function turnInMs(name: string, maxMs: number): number {
@@ -340,10 +320,16 @@ export function createLanes(options: LanesOptions): Lanes {
   }
 
   function tellOfRoom(): void {
-    while (awaitingRoom.length > 0 && (waiting + coming < waitingMax || closed)) letIn(awaitingRoom)
+    while (awaitingRoom.length > 0 && (waiting + coming < roomMax() || closed)) letIn(awaitingRoom)
     while (surplusAwaitingRoom.length > 0 && (waiting + coming < surplusMax || closed)) {
       letIn(surplusAwaitingRoom)
     }
+  }
+
+  /** While all places are taken, what would wait for one too long stays where it is: it would only be parked. */
+  function roomMax(): number {
+    if (inFlight < total) return waitingMax
+    return Math.min(waitingMax, Math.max(roomMin, parkAfterMs / ends.msBetween()))
   }
 
   /** What it brings counts as waiting already. */
@@ -376,6 +362,45 @@ export function createLanes(options: LanesOptions): Lanes {
     close,
     get inFlight() {
       return inFlight
+    },
+  }
+}
+
+/** How often tasks end, by what ended lately. */
+interface Ends {
+  add(): void
+  /** Infinity where none did. */
+  msBetween(): number
+}
+
+/** Counts in windows of time: this one, and the part of the one before that makes it whole. */
+function createEnds(nowMs: () => number): Ends {
+  let count = 0
+  let sinceMs = nowMs()
+  let countBefore = 0
+  let lengthBeforeMs = 0
+
+  function turn(): void {
+    const lengthMs = nowMs() - sinceMs
+    if (lengthMs < WINDOW_MS) return
+    const isLongAgo = lengthMs >= 2 * WINDOW_MS
+    countBefore = isLongAgo ? 0 : count
+    lengthBeforeMs = isLongAgo ? 0 : lengthMs
+    count = 0
+    sinceMs = nowMs()
+  }
+
+  return {
+    add() {
+      turn()
+      count += 1
+    },
+    msBetween() {
+      turn()
+      const lengthMs = nowMs() - sinceMs
+      const ofBeforeMs = Math.max(0, lengthBeforeMs - lengthMs)
+      const ended = count + (ofBeforeMs === 0 ? 0 : (countBefore * ofBeforeMs) / lengthBeforeMs)
+      return ended === 0 ? Number.POSITIVE_INFINITY : Math.max(lengthMs + ofBeforeMs, WINDOW_MIN_MS) / ended
     },
   }
 }

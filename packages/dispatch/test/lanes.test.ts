@@ -268,7 +268,7 @@ test('an owner with more than its share of what waits has the rest parked while 
 test('surplus is let in only while few wait, and others before it', async () => {
   const { lanes, running, run } = observeLanes(1, 1_000)
   const told: string[] = []
-  const tasks = Array.from({ length: 101 }, () => run('a', 1))
+  const tasks = Array.from({ length: 51 }, () => run('a', 1))
   void lanes.room(10, true).then(() => told.push('surplus'))
   await lanes.room(10)
   lanes.brought(10)
@@ -280,6 +280,39 @@ test('surplus is let in only while few wait, and others before it', async () => 
   lanes.close()
   running[0]!.end()
   await Promise.all(tasks)
+})
+
+test('while all places are taken, no more is let in than has its turn before it would be parked', async () => {
+  const { lanes, running, run } = observeLanes(1, 1_000)
+  const tasks = Array.from({ length: 101 }, () => run('a', 1))
+  const told: string[] = []
+  void lanes.room(10).then(() => told.push('room'))
+  await settle()
+  // Nothing is known of its pace.
+  expect(told).toEqual([])
+  running[0]!.end()
+  await settle()
+  expect(told).toEqual(['room'])
+
+  // Ten tasks a second would take fifteen seconds for those that wait; …
+  lanes.brought(10)
+  const more = Array.from({ length: 60 }, () => run('a', 1))
+  void lanes.room(10).then(() => told.push('more'))
+  for (let n = 0; n < 10; n++) {
+    await vi.advanceTimersByTimeAsync(100)
+    running[0]!.end()
+  }
+  await settle()
+  expect(told).toEqual(['room'])
+  // … once there are fewer, more may come.
+  for (let n = 0; n < 50; n++) {
+    running[0]!.end()
+    await settle()
+  }
+  expect(told).toEqual(['room', 'more'])
+  lanes.close()
+  running[0]!.end()
+  await Promise.all([...tasks, ...more])
 })
 
 test('a lane that hangs parks what waits for it and nobody else’s', async () => {
