@@ -1,4 +1,4 @@
-import { type Receiver, spawnNode } from '@posthorn/testkit'
+import { platformNodeOptions, type Receiver, spawnNode } from '@posthorn/testkit'
 
 /** `posthorn start` of one checkout on one data folder, with a database of its own in there. */
 export interface EmbeddedPlatform {
@@ -21,7 +21,11 @@ export async function timeFirstDelivery(platform: EmbeddedPlatform, isNew: boole
   const posthorn = spawnNode(cli, ['start'], {
     env: {
       ...{ DATABASE_URL: undefined, REDIS_URL: undefined, POSTHORN_DATA_DIR: dataDir, POSTHORN_PORT: '0' },
-      ...{ POSTHORN_API_KEY: API_KEY, POSTHORN_EGRESS_ALLOW: '127.0.0.0/8' },
+      ...{
+        NODE_OPTIONS: platformNodeOptions(),
+        POSTHORN_API_KEY: API_KEY,
+        POSTHORN_EGRESS_ALLOW: '127.0.0.0/8',
+      },
     },
   })
   try {

@@ -4,7 +4,14 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { startEmbeddedPostgres } from '@posthorn/embedded'
 import type { QueueTarget } from '@posthorn/emitter'
-import { freePort, type NodeProcess, spawnNode, startRedis, waitFor } from '@posthorn/testkit'
+import {
+  freePort,
+  type NodeProcess,
+  platformNodeOptions,
+  spawnNode,
+  startRedis,
+  waitFor,
+} from '@posthorn/testkit'
 import pg from 'pg'
 import { cpuSeconds } from './cpu-seconds.ts'
 
@@ -54,6 +61,7 @@ export async function startPlatform(backend: Backend, profileDir?: string): Prom
     POSTHORN_API_KEY: API_KEY,
     POSTHORN_EGRESS_ALLOW: '127.0.0.0/8',
     POSTHORN_LOG_LEVEL: 'warn',
+    NODE_OPTIONS: platformNodeOptions(),
   }
   const migrated = await spawnNode(CLI, ['migrate'], { env }).exited
   if (migrated.code !== 0) throw new Error('The database could not be migrated.')
@@ -61,7 +69,7 @@ export async function startPlatform(backend: Backend, profileDir?: string): Prom
     spawnNode(CLI, [name], { env: { ...env, ...settings } })
   const startMeasured = (name: 'api' | 'worker') => {
     const profiling = `--cpu-prof --cpu-prof-dir=${profileDir} --cpu-prof-name=${name}.cpuprofile`
-    return start(name, profileDir === undefined ? {} : { NODE_OPTIONS: profiling })
+    return start(name, profileDir === undefined ? {} : { NODE_OPTIONS: `${env.NODE_OPTIONS} ${profiling}` })
   }
   const worker = startMeasured('worker')
   stack.defer(() => worker.stop())

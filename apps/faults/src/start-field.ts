@@ -5,6 +5,7 @@ import {
   type DatabaseProxy,
   freePort,
   type NodeProcess,
+  platformNodeOptions,
   spawnNode,
   startPostgres,
   startProxy,
@@ -265,7 +266,9 @@ function createSlot(
       return current?.pid
     },
     async start(more = {}) {
-      const started = spawnNode(script, args, { env: { ...env, ...more } })
+      const started = spawnNode(script, args, {
+        env: { NODE_OPTIONS: platformNodeOptions(), ...env, ...more },
+      })
       current = started
       await started.waitForLine(ready, 60_000)
     },

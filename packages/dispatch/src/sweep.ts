@@ -27,7 +27,7 @@ export interface SweepContext {
   logger: Logger
 }
 
-export interface Swept {
+interface Swept {
   /** Deliveries that were enqueued. */
   enqueued: number
   /** Some were left. */

@@ -6,6 +6,7 @@ export {
   type TestBackend,
 } from './describe-each-backend.ts'
 export { freePort } from './free-port.ts'
+export { platformNodeOptions } from './platform-node-options.ts'
 export { type NodeProcess, type SpawnNodeOptions, spawnNode } from './spawn-node.ts'
 export { startPostgres, type TestPostgres } from './start-postgres.ts'
 export { type DatabaseProxy, startProxy } from './start-proxy.ts'
