@@ -9,7 +9,7 @@ import type { AddressInfo } from 'node:net'
 import { parseArgs } from 'node:util'
 import { Posthorn } from '@posthorn/emitter'
 import { ownRedisAvailable, waitFor } from '@posthorn/testkit'
-import { rssMb } from './rss-mb.ts'
+import { processSize } from './process-size.ts'
 import { type Backend, startPlatform } from './start-platform.ts'
 
 const EVENT_TYPE = 'pay_info.paid'
@@ -64,8 +64,8 @@ async function run(backend: Backend) {
   await emitAll(Math.ceil(messages / 5))
   await arrived()
   const before = {
-    api: rssMb(pids.api),
-    worker: rssMb(pids.worker),
+    api: processSize(pids.api).rssMb,
+    worker: processSize(pids.worker).rssMb,
   }
   const startedAt = performance.now()
   const firstCount = emitted.size
@@ -93,10 +93,10 @@ async function run(backend: Backend) {
     notDelivered,
     acceptedPerSecond: Math.round(counted / ((emittedAt - startedAt) / 1_000)),
     deliveredPerSecond: Math.round(counted / ((arrivedAt - startedAt) / 1_000)),
-    apiRssMb: rssMb(pids.api),
-    apiRssGrowthMb: rssMb(pids.api) - before.api,
-    workerRssMb: rssMb(pids.worker),
-    workerRssGrowthMb: rssMb(pids.worker) - before.worker,
+    apiRssMb: processSize(pids.api).rssMb,
+    apiRssGrowthMb: processSize(pids.api).rssMb - before.api,
+    workerRssMb: processSize(pids.worker).rssMb,
+    workerRssGrowthMb: processSize(pids.worker).rssMb - before.worker,
   }
 }
 

@@ -5,6 +5,7 @@ import { encodeId, newUuid } from '@posthorn/contracts'
 import { Posthorn, type QueueTarget } from '@posthorn/emitter'
 import { Pool } from 'undici'
 import { answerCalls, sharedNowMs } from './call-process.ts'
+import { onSchedule, type Schedule } from './on-schedule.ts'
 
 export interface Target {
   url: string
@@ -29,10 +30,7 @@ export interface ClosedLoop extends Target {
   events: number
 }
 
-export interface OpenLoop extends Target {
-  perSecond: number
-  durationMs: number
-}
+export type OpenLoop = Target & Schedule
 
 export interface Emitted {
   ids: string[]
@@ -149,22 +147,13 @@ async function runOpen(loop: OpenLoop): Promise<EmittedForOwners> {
   const record = createRecord()
   const client = createClient(loop, OPEN_CONNECTIONS)
   const nextEvent = createEvents(loop)
-  const underWay = new Set<Promise<void>>()
-  const startMs = sharedNowMs()
-  const everyMs = 1_000 / loop.perSecond
-  for (let atMs = startMs; atMs < startMs + loop.durationMs; atMs += everyMs) {
-    while (sharedNowMs() < atMs) {
-      await new Promise((resolve) => setTimeout(resolve, Math.max(0, atMs - sharedNowMs())))
-    }
+  await onSchedule(loop, async (atMs) => {
     const { event, ownerAt } = nextEvent()
-    const emit = client.post('/v1/messages', event).then(
+    await client.post('/v1/messages', event).then(
       ({ status }) => (status === 202 ? record.taken(event.id, atMs, ownerAt) : record.refused(status)),
       (error: NodeJS.ErrnoException) => record.refused(error.code ?? error.message),
     )
-    underWay.add(emit)
-    void emit.then(() => underWay.delete(emit))
-  }
-  await Promise.all(underWay)
+  })
   await client.close()
   return record.get()
 }

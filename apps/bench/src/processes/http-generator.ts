@@ -5,6 +5,7 @@ import { Pool } from 'undici'
 import { createTemplate, type HttpTarget } from '../target.ts'
 import { answerCalls, sharedNowMs } from './call-process.ts'
 import type { Emitted } from './generator.ts'
+import { onSchedule, type Schedule } from './on-schedule.ts'
 
 export interface HttpLoop {
   target: HttpTarget
@@ -16,10 +17,7 @@ export interface HttpClosedLoop extends HttpLoop {
   events: number
 }
 
-export interface HttpOpenLoop extends HttpLoop {
-  perSecond: number
-  durationMs: number
-}
+export type HttpOpenLoop = HttpLoop & Schedule
 
 interface Session {
   /** Emits one event, that was to be emitted at `atMs`. */
@@ -85,18 +83,7 @@ async function runClosed(loop: HttpClosedLoop): Promise<Emitted> {
 
 async function runOpen(loop: HttpOpenLoop): Promise<Emitted> {
   const session = openSession(loop)
-  const underWay = new Set<Promise<void>>()
-  const startMs = sharedNowMs()
-  const everyMs = 1_000 / loop.perSecond
-  for (let atMs = startMs; atMs < startMs + loop.durationMs; atMs += everyMs) {
-    while (sharedNowMs() < atMs) {
-      await new Promise((resolve) => setTimeout(resolve, Math.max(0, atMs - sharedNowMs())))
-    }
-    const emit = session.emit(atMs)
-    underWay.add(emit)
-    void emit.then(() => underWay.delete(emit))
-  }
-  await Promise.all(underWay)
+  await onSchedule(loop, session.emit)
   return await session.end()
 }
 

@@ -1,10 +1,10 @@
 import { encodeId } from '@posthorn/contracts'
 import { waitFor } from '@posthorn/testkit'
 import { throughputFigures } from '../measure-throughput.ts'
+import { processSize } from '../process-size.ts'
 import { sharedNowMs } from '../processes/call-process.ts'
 import { reconcile } from '../reconcile.ts'
 import { redisMemoryBytes } from '../redis-memory.ts'
-import { rssMb } from '../rss-mb.ts'
 import type { Figures, Scenario, ScenarioOptions } from '../scenario.ts'
 import { BadRoundError, type Owner, type Round, type Stage, subtract, TYPE } from '../stage.ts'
 
@@ -94,8 +94,8 @@ async function drain(stage: Stage, owners: readonly Owner[], deliveries: number)
   const redisBytesBefore = redisPort === undefined ? 0 : await redisMemoryBytes(redisPort)
   const most = { apiRssMb: 0, workerRssMb: 0, redisBytes: 0 }
   const sample = async () => {
-    most.apiRssMb = Math.max(most.apiRssMb, rssMb(pids.api))
-    most.workerRssMb = Math.max(most.workerRssMb, rssMb(pids.worker))
+    most.apiRssMb = Math.max(most.apiRssMb, processSize(pids.api).rssMb)
+    most.workerRssMb = Math.max(most.workerRssMb, processSize(pids.worker).rssMb)
     if (redisPort === undefined) return
     most.redisBytes = Math.max(most.redisBytes, (await redisMemoryBytes(redisPort)) - redisBytesBefore)
   }
