@@ -40,6 +40,11 @@ export function decodeCursor(list: string, filters: object, cursor: string): str
   return position
 }
 
+/** The `next` of a page of a list that tells where it goes on; null: nowhere. */
+export function nextOf(list: string, filters: object, position: string | null): string | null {
+  return position === null ? null : encodeCursor(list, filters, position)
+}
+
 /** One page of what `load` found, which was asked for one item more than the page holds. */
 export function pageOf<T>(
   items: T[],

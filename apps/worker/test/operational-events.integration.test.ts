@@ -262,7 +262,8 @@ describeEachBackend((backend) => {
     await expect.poll(ended, PATIENCE).toBe(2)
     await emitMany(1)
     await expect.poll(ended, PATIENCE).toBeGreaterThanOrEqual(4)
-    const told = await listMessages(platform.store.pool, { eventType: 'message.exhausted' }, { limit: 100 })
+    const told = (await listMessages(platform.store.pool, { eventType: 'message.exhausted' }, { limit: 100 }))
+      .items
     expect(told).toHaveLength(2)
     // The endpoint that does not listen began to fail, once.
     await expect
@@ -274,7 +275,9 @@ describeEachBackend((backend) => {
       )
       .toBeGreaterThan(0)
     await expect.poll(ended, PATIENCE).toBeGreaterThanOrEqual(5)
-    const failing = await listMessages(platform.store.pool, { eventType: 'endpoint.failing' }, { limit: 100 })
+    const failing = (
+      await listMessages(platform.store.pool, { eventType: 'endpoint.failing' }, { limit: 100 })
+    ).items
     expect(failing).toHaveLength(1)
   })
 
@@ -296,7 +299,7 @@ describeEachBackend((backend) => {
     // Whatever was accepted again would arrive before this.
     await updateEndpoint(platform.store.prisma, { ownerId, id: endpoint.id }, { enabled: true })
     await arrived('endpoint.disabled', 'endpoint.recovered')
-    expect(await listMessages(pool, {}, { limit: 10 })).toHaveLength(4)
+    expect((await listMessages(pool, {}, { limit: 10 })).items).toHaveLength(4)
   })
 
   test('an owner that is the platform gets an event of its own once', async () => {
@@ -307,6 +310,6 @@ describeEachBackend((backend) => {
     platform.startWorker()
     await expect.poll(() => typesAt('posthorn'), PATIENCE).toEqual(['endpoint.disabled'])
     await expect.poll(outbox, PATIENCE).toBe(0)
-    expect(await listMessages(platform.store.pool, {}, { limit: 10 })).toHaveLength(1)
+    expect((await listMessages(platform.store.pool, {}, { limit: 10 })).items).toHaveLength(1)
   })
 })

@@ -120,7 +120,7 @@ export async function startTestPlatform(
         data: Buffer.from(JSON.stringify(data)),
         ...(options.id !== undefined && { id: options.id }),
       }),
-    deliveries: () => listDeliveries(store.pool, {}, { limit: 1_000_000 }),
+    deliveries: async () => (await listDeliveries(store.pool, {}, { limit: 1_000_000 })).items,
     async close() {
       await Promise.all(workers.map((worker) => worker.close()))
       await accept.close()

@@ -9,7 +9,10 @@ export const List = <Item extends TSchema>(item: Item) =>
     {
       data: Type.Array(item),
       next: Type.Union([
-        Type.String({ description: 'Give it as cursor to get the next page.' }),
+        Type.String({
+          description:
+            'Give it as cursor to get the next page. It may be there although this page is not full: where little fits the filters, each page looks through a part of what there is.',
+        }),
         Type.Null({ description: 'This is the last page.' }),
       ]),
     },

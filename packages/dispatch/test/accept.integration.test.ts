@@ -46,7 +46,7 @@ async function stored() {
     'SELECT id FROM messages WHERE owner_id = $1 ORDER BY id',
     [ownerId],
   )
-  const deliveries = await listDeliveries(path.store.pool, { ownerId }, { limit: 1_000 })
+  const { items: deliveries } = await listDeliveries(path.store.pool, { ownerId }, { limit: 1_000 })
   return { messages: messages.map(({ id }) => id), deliveries }
 }
 

@@ -73,7 +73,8 @@ describeEachBackend((backend) => {
     }
     await expect
       .poll(
-        async () => (await listDeliveries(path.store.pool, { state: 'delivered' }, { limit: 1_000 })).length,
+        async () =>
+          (await listDeliveries(path.store.pool, { state: 'delivered' }, { limit: 1_000 })).items.length,
       )
       .toBe(emits.length)
   })

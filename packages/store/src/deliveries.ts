@@ -1,5 +1,6 @@
 import { lowestId } from '@posthorn/contracts'
 import type { Pool } from './pool.ts'
+import { type Conditions, type Listed, type Page, scanList } from './scan-list.ts'
 
 export type DeliveryState = 'pending' | 'delivered' | 'dead' | 'cancelled' | 'skipped'
 
@@ -17,13 +18,13 @@ export interface DeliveryRecord {
   endedAt: Date | null
 }
 
-const COLUMNS = `d.id, d.state, d.message_id AS "messageId", d.endpoint_id AS "endpointId",
-  d.owner_id AS "ownerId", d.event_type AS "eventType", d.attempts, d.due_at AS "dueAt", d.ended_at AS "endedAt"`
+const COLUMNS = `t.id, t.state, t.message_id AS "messageId", t.endpoint_id AS "endpointId",
+  t.owner_id AS "ownerId", t.event_type AS "eventType", t.attempts, t.due_at AS "dueAt", t.ended_at AS "endedAt"`
 
 export async function findDelivery(pool: Pool, id: string): Promise<DeliveryRecord | undefined> {
   const { rows } = await pool.query<DeliveryRecord>({
     name: 'find-delivery',
-    text: `SELECT ${COLUMNS} FROM deliveries d WHERE d.id = $1`,
+    text: `SELECT ${COLUMNS} FROM deliveries t WHERE t.id = $1`,
     values: [id],
   })
   return rows[0]
@@ -40,36 +41,40 @@ export interface DeliveryFilter {
   before?: Date
 }
 
-/** Newest first. `cursor` is the id of the last delivery that was seen. */
-export async function listDeliveries(
+/** Newest first. */
+export function listDeliveries(
   pool: Pool,
-  filter: DeliveryFilter,
-  page: { limit: number; cursor?: string },
-): Promise<DeliveryRecord[]> {
-  const conditions: string[] = []
-  const values: unknown[] = []
-  const where = (condition: (parameter: string) => string, value: unknown) => {
-    if (value === undefined) return
-    values.push(value)
-    conditions.push(condition(`$${values.length}`))
+  { messageId, endpointId, ownerId, state, eventType, after, before }: DeliveryFilter,
+  page: Page,
+): Promise<Listed<DeliveryRecord>> {
+  const given: Record<string, Conditions[number]> = {
+    messageId: [(p) => `t.message_id = ${p}`, messageId],
+    endpointId: [(p) => `t.endpoint_id = ${p}`, endpointId],
+    ownerId: [(p) => `t.owner_id = ${p}`, ownerId],
+    state: [(p) => `t.state = ${p}`, state],
   }
-  // Only the filters that were given: each combination gets a plan of its own, on its own index.
-  where((p) => `d.owner_id = ${p}`, filter.ownerId)
-  where((p) => `d.endpoint_id = ${p}`, filter.endpointId)
-  where((p) => `d.message_id = ${p}`, filter.messageId)
-  where((p) => `d.event_type = ${p}`, filter.eventType)
-  where((p) => `d.state = ${p}`, filter.state)
-  where((p) => `d.id >= ${p}`, filter.after && lowestId(filter.after.getTime()))
-  where((p) => `d.id < ${p}`, filter.before && lowestId(filter.before.getTime()))
-  where((p) => `d.id < ${p}`, page.cursor)
-  values.push(page.limit)
-  const { rows } = await pool.query<DeliveryRecord>({
-    text: `SELECT ${COLUMNS} FROM deliveries d
-      ${conditions.length > 0 ? `WHERE ${conditions.join(' AND ')}` : ''}
-      ORDER BY d.id DESC LIMIT $${values.length}`,
-    values,
-  })
-  return rows
+  // The index that finds the least. Nearly all are `delivered`: an index has only the others.
+  const by =
+    Object.keys(given).find(
+      (name) => given[name]![1] !== undefined && !(name === 'state' && state === 'delivered'),
+    ) ?? 'none'
+  return scanList(
+    pool,
+    {
+      columns: COLUMNS,
+      from: 'deliveries t',
+      found: [
+        ...(given[by] === undefined ? [] : [given[by]]),
+        [(p) => `t.id >= ${p}`, after && lowestId(after.getTime())],
+        [(p) => `t.id < ${p}`, before && lowestId(before.getTime())],
+      ],
+      filtered: [
+        ...Object.entries(given).flatMap(([name, condition]) => (name === by ? [] : [condition])),
+        [(p) => `t.event_type = ${p}`, eventType],
+      ],
+    },
+    page,
+  )
 }
 
 // Keys:    a delivery is in exactly one of deliveries_pending and deliveries_ended

@@ -1,5 +1,6 @@
 import { lowestId } from '@posthorn/contracts'
 import type { Pool } from './pool.ts'
+import { type Listed, type Page, scanList } from './scan-list.ts'
 
 export interface MessageSummary {
   id: string
@@ -16,13 +17,13 @@ export interface MessageRecord extends MessageSummary {
   payload: Buffer
 }
 
-const COLUMNS = `m.id, m.owner_id AS "ownerId", o.uid AS "ownerUid", m.event_type AS "eventType",
-  m."timestamp", m.deliveries`
+const COLUMNS = `t.id, t.owner_id AS "ownerId", o.uid AS "ownerUid", t.event_type AS "eventType",
+  t."timestamp", t.deliveries`
 
 export async function findMessage(pool: Pool, id: string): Promise<MessageRecord | undefined> {
   const { rows } = await pool.query<MessageRecord>({
     name: 'find-message',
-    text: `SELECT ${COLUMNS}, m.payload FROM messages m LEFT JOIN owners o ON o.id = m.owner_id WHERE m.id = $1`,
+    text: `SELECT ${COLUMNS}, t.payload FROM messages t LEFT JOIN owners o ON o.id = t.owner_id WHERE t.id = $1`,
     values: [id],
   })
   return rows[0]
@@ -32,8 +33,8 @@ export async function findMessage(pool: Pool, id: string): Promise<MessageRecord
 export async function findMessageByKey(pool: Pool, key: string): Promise<MessageRecord | undefined> {
   const { rows } = await pool.query<MessageRecord>({
     name: 'find-message-by-key',
-    text: `SELECT ${COLUMNS}, m.payload FROM idempotency_keys k JOIN messages m ON m.id = k.message_id
-      LEFT JOIN owners o ON o.id = m.owner_id WHERE k.key = $1`,
+    text: `SELECT ${COLUMNS}, t.payload FROM idempotency_keys k JOIN messages t ON t.id = k.message_id
+      LEFT JOIN owners o ON o.id = t.owner_id WHERE k.key = $1`,
     values: [key],
   })
   return rows[0]
@@ -47,28 +48,24 @@ export interface MessageFilter {
   before?: Date
 }
 
-/** Newest first, without their payloads. `cursor` is the id of the last message that was seen. */
-export async function listMessages(
+/** Newest first, without their payloads. */
+export function listMessages(
   pool: Pool,
-  filter: MessageFilter,
-  page: { limit: number; cursor?: string },
-): Promise<MessageSummary[]> {
-  const { rows } = await pool.query<MessageSummary>({
-    text: `SELECT ${COLUMNS} FROM messages m LEFT JOIN owners o ON o.id = m.owner_id
-      WHERE ($1::uuid IS NULL OR m.owner_id = $1)
-        AND ($2::text IS NULL OR m.event_type = $2)
-        AND ($3::uuid IS NULL OR m.id >= $3)
-        AND ($4::uuid IS NULL OR m.id < $4)
-        AND ($5::uuid IS NULL OR m.id < $5)
-      ORDER BY m.id DESC LIMIT $6`,
-    values: [
-      filter.ownerId ?? null,
-      filter.eventType ?? null,
-      filter.after ? lowestId(filter.after.getTime()) : null,
-      filter.before ? lowestId(filter.before.getTime()) : null,
-      page.cursor ?? null,
-      page.limit,
-    ],
-  })
-  return rows
+  { ownerId, eventType, after, before }: MessageFilter,
+  page: Page,
+): Promise<Listed<MessageSummary>> {
+  return scanList(
+    pool,
+    {
+      columns: COLUMNS,
+      from: 'messages t LEFT JOIN owners o ON o.id = t.owner_id',
+      found: [
+        [(p) => `t.owner_id = ${p}`, ownerId],
+        [(p) => `t.id >= ${p}`, after && lowestId(after.getTime())],
+        [(p) => `t.id < ${p}`, before && lowestId(before.getTime())],
+      ],
+      filtered: [[(p) => `t.event_type = ${p}`, eventType]],
+    },
+    page,
+  )
 }

@@ -24,7 +24,7 @@ import {
 } from '@posthorn/store'
 import { Type } from 'typebox'
 import type { Api, ApiContext } from '../api.ts'
-import { decodeCursor, pageOf } from '../cursor.ts'
+import { decodeCursor, nextOf, pageOf } from '../cursor.ts'
 import { givenTime } from '../given-times.ts'
 import { ProblemError } from '../problem-details.ts'
 import { bearer, problemResponses } from '../route-schema.ts'
@@ -83,10 +83,9 @@ export function registerDeliveries(app: Api, { store, queue, logger }: ApiContex
           ...(filters.after !== undefined && { after: givenTime(filters.after, '/after') }),
           ...(filters.before !== undefined && { before: givenTime(filters.before, '/before') }),
         },
-        { limit: limit + 1, ...(position !== undefined && { cursor: position }) },
+        { limit, ...(position !== undefined && { cursor: position }) },
       )
-      const page = pageOf(found, limit, list, filters, ({ id }) => id)
-      return { data: page.items.map(toDelivery), next: page.next }
+      return { data: found.items.map(toDelivery), next: nextOf(list, filters, found.next) }
     },
   )
 

@@ -22,7 +22,7 @@ import type { AcceptResult, Admission, EmittedEvent, OverloadReason } from '@pos
 import { findMessage, listMessages, type MessageSummary } from '@posthorn/store'
 import { Type } from 'typebox'
 import type { Api, ApiContext } from '../api.ts'
-import { decodeCursor, pageOf } from '../cursor.ts'
+import { decodeCursor, nextOf } from '../cursor.ts'
 import { createEventTypeHint } from '../event-type-hint.ts'
 import { givenTime } from '../given-times.ts'
 import { faultProblem } from '../json-body.ts'
@@ -186,10 +186,9 @@ export function registerMessages(app: Api, context: ApiContext): void {
           ...(filters.after !== undefined && { after: givenTime(filters.after, '/after') }),
           ...(filters.before !== undefined && { before: givenTime(filters.before, '/before') }),
         },
-        { limit: limit + 1, ...(position !== undefined && { cursor: position }) },
+        { limit, ...(position !== undefined && { cursor: position }) },
       )
-      const page = pageOf(found, limit, list, filters, ({ id }) => id)
-      return { data: page.items.map(toMessage), next: page.next }
+      return { data: found.items.map(toMessage), next: nextOf(list, filters, found.next) }
     },
   )
 
