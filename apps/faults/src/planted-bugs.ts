@@ -60,10 +60,12 @@ export const plantedBugs: readonly PlantedBug[] = [
         ),
     },
     // Commits whose answer is lost are made again.
-    async expose({ proxy }) {
-      for (let round = 0; round < 3; round++) {
-        proxy.slow(200)
-        await delay(900)
+    async expose({ proxy }, random) {
+      for (let round = 0; round < 5; round++) {
+        proxy.slow(100)
+        // Long enough for new connections, which take several round trips; and not always at one time: claims
+        // and commits fall into step with a slow database, and it would always be a claim.
+        await delay(random.between(1_500, 2_000))
         await proxy.cut()
         proxy.slow(0)
         await proxy.restore()
