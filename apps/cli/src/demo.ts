@@ -44,7 +44,7 @@ export async function demo(env: NodeJS.ProcessEnv, options: { once?: true }): Pr
     try {
       const { id } = await emitFromApplicationCode(api.url, rootKey.key, demonstration.owner)
       await showDelivery(received, id, demonstration.secret)
-      await showRetries(client, demonstration.owner)
+      await showRetries(client, demonstration.failing)
       await showLog(client, demonstration.owner)
     } finally {
       // Its receiver ends with it: nothing should be sent there any more.
@@ -82,7 +82,15 @@ async function startOnFreePort<T>(settings: Settings, start: (settings: Settings
   return await start(isFree ? settings : { ...settings, port: 0 })
 }
 
-async function register(client: DemoClient, receiverUrl: string): Promise<{ owner: string; secret: string }> {
+interface Demonstration {
+  owner: string
+  /** Of the healthy endpoint. */
+  secret: string
+  /** Id of the failing endpoint. */
+  failing: string
+}
+
+async function register(client: DemoClient, receiverUrl: string): Promise<Demonstration> {
   heading('An event type, an owner and two endpoints, over REST')
   await client.postUnlessThere('/v1/event-types', { name: EVENT_TYPE, description: 'An order was paid.' })
   const owner = `demo-${Date.now().toString(36)}`
@@ -101,7 +109,7 @@ async function register(client: DemoClient, receiverUrl: string): Promise<{ owne
   say(`owner       ${owner}`)
   say(`endpoint    ${healthy.id}  ${receiverUrl}/healthy`)
   say(`endpoint    ${failing.id}  ${receiverUrl}/failing  (answers 500 ${FAILURES} times, then 200)`)
-  return { owner, secret: healthy.secret }
+  return { owner, secret: healthy.secret, failing: failing.id }
 }
 
 async function emitFromApplicationCode(url: string, apiKey: string, owner: string): Promise<{ id: string }> {
@@ -132,12 +140,12 @@ async function showDelivery(received: ReceivedWebhook[], messageId: string, secr
   say('The signature is verified (HMAC-SHA256, Standard Webhooks).')
 }
 
-async function showRetries(client: DemoClient, owner: string): Promise<void> {
+async function showRetries(client: DemoClient, endpoint: string): Promise<void> {
   heading('The failing endpoint is retried')
   let seen = 0
   await eventually('the delivery to the failing endpoint', async () => {
-    const deliveries = await client.get<{ data: Delivery[] }>(`/v1/deliveries?owner=${owner}`)
-    const failing = deliveries.data.find(({ attempts, state }) => attempts > 1 || state === 'pending')
+    const { data } = await client.get<{ data: Delivery[] }>(`/v1/deliveries?endpoint=${endpoint}`)
+    const [failing] = data
     if (failing === undefined) return undefined
     const attempts = await client.attempts(failing.id)
     for (const attempt of attempts.slice(seen)) {
