@@ -40,44 +40,28 @@ export const hanging: Scenario = {
       baselines.push(measured(baselineLatency, baselineThroughput, ENDPOINTS))
       healthies.push(measured(healthyLatency, healthyThroughput, ENDPOINTS - HANGING))
     }
-    const ratios = (of: (round: Measured) => number) =>
-      healthies.map((round, at) => of(round) / of(baselines[at]!))
+    const of = <Name extends string>(
+      name: Name,
+      rounds: readonly Measured[],
+      figure: (round: Measured) => number,
+      digits = 0,
+    ) => spread(name, rounds.map(figure), digits)
+    const ratios = (figure: (round: Measured) => number) =>
+      healthies.map((round, at) => figure(round) / figure(baselines[at]!))
     const figures = {
       ...{ scenario: 'hanging', variant: `${HANGING} of ${ENDPOINTS} endpoints`, backend: stage.backend },
       ...{ perSecond: PER_SECOND, attemptTimeoutMs: ATTEMPT_TIMEOUT_MS },
-      ...spread(
-        'healthyP50Ms',
-        healthies.map(({ p50Ms }) => p50Ms),
-        2,
-      ),
-      ...spread(
-        'baselineP50Ms',
-        baselines.map(({ p50Ms }) => p50Ms),
-        2,
-      ),
-      ...spread(
-        'healthyP99Ms',
-        healthies.map(({ p99Ms }) => p99Ms),
-        2,
-      ),
-      ...spread(
-        'baselineP99Ms',
-        baselines.map(({ p99Ms }) => p99Ms),
-        2,
-      ),
+      ...of('healthyP50Ms', healthies, ({ p50Ms }) => p50Ms, 2),
+      ...of('baselineP50Ms', baselines, ({ p50Ms }) => p50Ms, 2),
+      ...of('healthyP99Ms', healthies, ({ p99Ms }) => p99Ms, 2),
+      ...of('baselineP99Ms', baselines, ({ p99Ms }) => p99Ms, 2),
       ...spread(
         'p99Ratio',
         ratios(({ p99Ms }) => p99Ms),
         3,
       ),
-      ...spread(
-        'healthyPerEndpointSecond',
-        healthies.map(({ perEndpointSecond }) => perEndpointSecond),
-      ),
-      ...spread(
-        'baselinePerEndpointSecond',
-        baselines.map(({ perEndpointSecond }) => perEndpointSecond),
-      ),
+      ...of('healthyPerEndpointSecond', healthies, ({ perEndpointSecond }) => perEndpointSecond),
+      ...of('baselinePerEndpointSecond', baselines, ({ perEndpointSecond }) => perEndpointSecond),
       ...spread(
         'throughputRatio',
         ratios(({ perEndpointSecond }) => perEndpointSecond),
