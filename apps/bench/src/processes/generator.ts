@@ -14,6 +14,7 @@ export interface Target {
   /** They take turns. */
   owners: readonly string[]
   type: string
+  /** Of the body as it is sent. */
   payloadBytes: number
 }
 
@@ -86,8 +87,10 @@ function createRecord() {
 
 /** @returns what makes the next event */
 function createEvents({ owners, type, payloadBytes }: Target) {
+  const timestamp = new Date().toISOString()
+  const textLength = payloadBytes - JSON.stringify({ type, timestamp, data: { text: '' } }).length
   // Of no repeats: PostgreSQL compresses what is large, and a letter again and again to nothing.
-  const text = randomBytes(payloadBytes).toString('base64').slice(0, payloadBytes)
+  const text = randomBytes(textLength).toString('base64').slice(0, textLength)
   let events = 0
   return () => {
     const ownerAt = events++ % owners.length
