@@ -7,7 +7,7 @@ test('start with several workers delivers by them; Ctrl-C lets them finish and l
   const receiver = await startReceiver()
   context.onTestFinished(() => receiver.close())
   const posthorn = spawnPosthorn(context, ['start'], {
-    ...{ POSTHORN_DATA_DIR: await makeDataDir(context), POSTHORN_PORT: '0', POSTHORN_WORKERS: '8' },
+    ...{ POSTHORN_DATA_DIR: await makeDataDir(context), POSTHORN_PORT: '0', POSTHORN_WORKERS: '3' },
     ...{ POSTHORN_EGRESS_ALLOW: '127.0.0.0/8', POSTHORN_LOG_LEVEL: 'debug' },
   })
   const url = (await posthorn.waitForLine(/^Posthorn is ready: {2}(\S+)$/))[1]!
