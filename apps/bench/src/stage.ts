@@ -90,7 +90,7 @@ export async function startStage(backend: Backend, profileDir?: string): Promise
   const hanging: string[] = []
 
   const target = (owners: readonly Owner[]): Target => ({
-    ...{ url: platform.url, apiKey: platform.apiKey, queue: platform.queue, type: TYPE },
+    ...{ url: platform.url, urls: platform.urls, apiKey: platform.apiKey, queue: platform.queue, type: TYPE },
     ...{ owners: owners.map(({ uid }) => uid), payloadBytes: owners[0]!.payloadBytes },
   })
 

@@ -2,7 +2,7 @@
 import { EmbeddedPostgresError } from '@posthorn/embedded'
 import { SettingsError } from '@posthorn/runtime'
 import { DatabaseUnreachableError, MigrationError } from '@posthorn/store'
-import { Command, InvalidArgumentError } from 'commander'
+import { Command, InvalidArgumentError, Option } from 'commander'
 import { CommandError } from './command-error.ts'
 
 const program = new Command('posthorn')
@@ -38,7 +38,11 @@ program
 program
   .command('worker')
   .description('run a worker (needs DATABASE_URL)')
-  .action(async () => (await import('./worker.ts')).worker(process.env))
+  // Of the processes that POSTHORN_WORKERS asks for: not for users.
+  .addOption(new Option('--supervised', 'end with the process that started this one').hideHelp())
+  .action(async (options: { supervised?: true }) =>
+    (await import('./worker.ts')).worker(process.env, options),
+  )
 
 program
   .command('migrate')

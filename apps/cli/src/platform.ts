@@ -1,11 +1,15 @@
 import type { RunningApi } from '@posthorn/api'
 import type { Logger, Settings, Shutdown } from '@posthorn/runtime'
-import { startWorker } from '@posthorn/worker'
 import { openStores, prepareStores, type Stores } from './database.ts'
+import { runWorkers } from './run-workers.ts'
 import { serveApi } from './serve-api.ts'
 
-/** Everything in one process: database, migrations, worker and API, closed in the opposite order. */
+/**
+ * Everything in one process: database, migrations, worker and API, closed in the opposite order. With
+ * POSTHORN_WORKERS of more than 1, the workers are processes of their own.
+ */
 export async function startPlatform(context: {
+  env: NodeJS.ProcessEnv
   settings: Settings
   logger: Logger
   shutdown: Shutdown
@@ -14,8 +18,7 @@ export async function startPlatform(context: {
   const { settings, logger, shutdown } = context
   const stores = await openStores(context, { applicationName: 'posthorn' })
   await prepareStores(stores)
-  const worker = startWorker({ ...stores, settings, logger })
-  shutdown.defer('worker', () => worker.close())
+  await runWorkers({ ...stores, ...context })
   const api = await serveApi({ ...stores, settings, logger, shutdown })
   return { ...api, ...stores }
 }

@@ -7,9 +7,11 @@ import {
   type Shutdown,
 } from '@posthorn/runtime'
 import { CommandError } from './command-error.ts'
+import { SUPERVISED_POOL_MAX } from './connections.ts'
 import { openStores, type Stores } from './database.ts'
 
 export interface CommandContext extends Stores {
+  env: NodeJS.ProcessEnv
   settings: Settings
   logger: Logger
   shutdown: Shutdown
@@ -20,14 +22,19 @@ export interface CommandOptions {
   name: string
   /** The command runs beside others of its kind: it does not bring a database of its own. */
   needsDatabaseUrl?: true
+  /** The process is one of several that another one started and watches over. */
+  supervised?: boolean
   /** Where progress goes; the log where left out. */
   say?(line: string): void
 }
 
+/** Less than the supervisor waits: it then says itself what it could not close. */
+const SUPERVISED_BOUND_MS = 20_000
+
 /** Reads the settings, opens the stores and runs; what was opened is closed when the process is told to stop. */
 export async function runCommand(
   env: NodeJS.ProcessEnv,
-  { name, needsDatabaseUrl, say }: CommandOptions,
+  { name, needsDatabaseUrl, supervised = false, say }: CommandOptions,
   run: (context: CommandContext) => Promise<void> | void,
 ): Promise<void> {
   const settings = parseSettings(env)
@@ -37,10 +44,11 @@ export async function runCommand(
     )
   }
   const logger = createLogger({ level: settings.logLevel, name })
-  const shutdown = onShutdown({ logger, boundMs: 30_000 })
+  const boundMs = supervised ? SUPERVISED_BOUND_MS : 30_000
+  const shutdown = onShutdown({ logger, boundMs, supervised })
   const stores = await openStores(
     { settings, logger, shutdown, say: say ?? ((line) => logger.info(line)) },
-    { applicationName: name },
+    { applicationName: name, ...(supervised && { poolMax: SUPERVISED_POOL_MAX }) },
   )
-  await run({ ...stores, settings, logger, shutdown })
+  await run({ ...stores, env, settings, logger, shutdown })
 }

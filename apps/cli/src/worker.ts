@@ -1,11 +1,14 @@
-import { startWorker } from '@posthorn/worker'
 import { runCommand } from './run-command.ts'
+import { runWorkers } from './run-workers.ts'
 
 /** `posthorn worker`: delivers and sweeps. Run as many as there is work for. */
-export async function worker(env: NodeJS.ProcessEnv): Promise<void> {
-  await runCommand(env, { name: 'posthorn-worker', needsDatabaseUrl: true }, (context) => {
-    const running = startWorker(context)
-    context.shutdown.defer('worker', () => running.close())
-    context.logger.info('worker.ready')
+export async function worker(
+  env: NodeJS.ProcessEnv,
+  { supervised = false }: { supervised?: boolean } = {},
+): Promise<void> {
+  await runCommand(env, { name: 'posthorn-worker', needsDatabaseUrl: true, supervised }, async (context) => {
+    await runWorkers(context)
+    // Of several, each says it of itself.
+    if (context.settings.workers === 1) context.logger.info('worker.ready')
   })
 }

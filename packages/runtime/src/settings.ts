@@ -29,6 +29,8 @@ export interface Settings {
   dataDir: string
   logLevel: LogLevel
   payloadBytesMax: number
+  /** Worker processes of `posthorn worker` and `posthorn start`. */
+  workers: number
   /** Attempts in flight at once in one worker process. */
   workerConcurrency: number
   /** Attempts in flight at once to one endpoint. */
@@ -89,6 +91,7 @@ export function parseSettings(env: Record<string, string | undefined>): Settings
     dataDir: readOrDefault(env, definitions.dataDir),
     logLevel: readOrDefault(env, definitions.logLevel),
     payloadBytesMax: readOrDefault(env, definitions.payloadBytesMax),
+    workers: readOrDefault(env, definitions.workers),
     workerConcurrency: readOrDefault(env, definitions.workerConcurrency),
     endpointConcurrency: readOrDefault(env, definitions.endpointConcurrency),
     leaseMs: readOrDefault(env, definitions.leaseMs),
@@ -205,6 +208,14 @@ const definitions = {
     default: '262144',
     expected: 'a whole number of bytes from 1024 to 16777216',
     parse: parseWhole(1_024, 16_777_216),
+  }),
+  workers: define({
+    name: 'POSTHORN_WORKERS',
+    meaning:
+      'Worker processes that `worker` and `start` run and watch over; with 1, it is the process itself.',
+    default: '1',
+    expected: 'a whole number from 1 to 64',
+    parse: parseWhole(1, 64),
   }),
   workerConcurrency: define({
     name: 'POSTHORN_WORKER_CONCURRENCY',
