@@ -1,4 +1,5 @@
 import { lowestId } from '@posthorn/contracts'
+import { KEEP_LAST_ATTEMPT } from './keep-last-attempt.ts'
 import type { Pool } from './pool.ts'
 import { type Conditions, type Listed, type Page, scanList } from './scan-list.ts'
 
@@ -83,6 +84,7 @@ export function listDeliveries(
 const RETRY = `
 WITH reopened AS (
   DELETE FROM deliveries_ended WHERE id = $1 RETURNING *
+), kept AS (${KEEP_LAST_ATTEMPT}
 ), inserted AS (
   INSERT INTO deliveries_pending (id, state, message_id, endpoint_id, owner_id, event_type, attempts, due_at, wake_at)
   SELECT id, 'pending', message_id, endpoint_id, owner_id, event_type, attempts,
@@ -108,7 +110,6 @@ export async function makeDue(pool: Pool, id: string, wakeAfterMs: number): Prom
 }
 
 export interface AttemptRecord {
-  id: string
   number: number
   startedAt: Date
   durationMs: number
@@ -129,10 +130,10 @@ export async function listAttempts(
 ): Promise<AttemptRecord[]> {
   const { rows } = await pool.query<AttemptRecord>({
     name: 'list-attempts',
-    text: `SELECT id, number, started_at AS "startedAt", duration_ms AS "durationMs", outcome, status, detail,
+    text: `SELECT number, started_at AS "startedAt", duration_ms AS "durationMs", outcome, status, detail,
         timings, response_headers AS "responseHeaders", response_body AS "responseBody",
         response_body_truncated AS "responseBodyTruncated"
-      FROM attempts WHERE delivery_id = $1 AND number > $2 ORDER BY number LIMIT $3`,
+      FROM attempts_all WHERE delivery_id = $1 AND number > $2 ORDER BY number LIMIT $3`,
     values: [deliveryId, page.cursor ?? 0, page.limit],
   })
   return rows

@@ -1,5 +1,6 @@
 import { lowestId } from '@posthorn/contracts'
 import type { PoolClient } from 'pg'
+import { KEEP_LAST_ATTEMPT } from './keep-last-attempt.ts'
 import type { Pool } from './pool.ts'
 
 /** Which of an endpoint's deliveries; `missing`: messages that it never got. */
@@ -249,6 +250,7 @@ WITH ${SCAN_ENDED}, found AS MATERIALIZED (
   SELECT id FROM fitting ORDER BY id LIMIT $8
 ), reopened AS (
   DELETE FROM deliveries_ended d USING found f WHERE d.id = f.id RETURNING d.*
+), kept AS (${KEEP_LAST_ATTEMPT}
 ), inserted AS (
   INSERT INTO deliveries_pending (id, state, message_id, endpoint_id, owner_id, event_type, attempts,
     attempts_before_replay, due_at, wake_at)

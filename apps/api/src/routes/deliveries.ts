@@ -1,5 +1,6 @@
 import {
   Attempt,
+  attemptUuid,
   Delivery,
   DeliveryState,
   decodeId,
@@ -134,7 +135,7 @@ export function registerDeliveries(app: Api, { store, queue, logger }: ApiContex
         ...(position !== undefined && { cursor: position }),
       })
       const page = pageOf(found, limit, list, {}, ({ number }) => String(number))
-      return { data: page.items.map(toAttempt), next: page.next }
+      return { data: page.items.map((attempt) => toAttempt(id, attempt)), next: page.next }
     },
   )
 
@@ -210,9 +211,9 @@ function toDelivery(record: DeliveryRecord): Delivery {
   }
 }
 
-function toAttempt(record: AttemptRecord): Attempt {
+function toAttempt(deliveryUuid: string, record: AttemptRecord): Attempt {
   return {
-    id: encodeId('att', record.id),
+    id: encodeId('att', attemptUuid(deliveryUuid, record.number)),
     number: record.number,
     startedAt: record.startedAt.toISOString(),
     durationMs: record.durationMs,
