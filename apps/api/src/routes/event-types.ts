@@ -25,6 +25,9 @@ import { bearer, bodyProblems, problemResponses } from '../route-schema.ts'
 const tags = ['Event types']
 const params = Type.Object({ name: Type.String({ description: 'Name of the event type.' }) })
 
+/** Any that could be a name: the list goes on after it. */
+const EVENT_TYPE_POSITION = /^[\w.]{1,128}$/
+
 /** The catalogue of events that may be emitted. */
 export function registerEventTypes(app: Api, { store }: ApiContext): void {
   const { prisma } = store
@@ -65,6 +68,7 @@ export function registerEventTypes(app: Api, { store }: ApiContext): void {
   app.get(
     '/event-types',
     {
+      config: { roles: ['read'] },
       schema: {
         summary: 'List event types, by name',
         operationId: 'listEventTypes',
@@ -81,7 +85,7 @@ export function registerEventTypes(app: Api, { store }: ApiContext): void {
       const list = 'event-types'
       const found = await listEventTypes(prisma, {
         limit: limit + 1,
-        ...(cursor !== undefined && { cursor: decodeCursor(list, {}, cursor) }),
+        ...(cursor !== undefined && { cursor: decodeCursor(list, {}, cursor, EVENT_TYPE_POSITION) }),
       })
       const page = pageOf(found, limit, list, {}, ({ name }) => name)
       return { data: page.items.map(toEventType), next: page.next }
@@ -91,6 +95,7 @@ export function registerEventTypes(app: Api, { store }: ApiContext): void {
   app.get(
     '/event-types/:name',
     {
+      config: { roles: ['read'] },
       schema: {
         summary: 'Get an event type',
         operationId: 'getEventType',

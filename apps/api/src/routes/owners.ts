@@ -18,9 +18,11 @@ import {
   type OwnerRecord,
   updateOwner,
 } from '@posthorn/store'
+import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import type { Api, ApiContext } from '../api.ts'
 import { decodeCursor, pageOf } from '../cursor.ts'
+import { scopeOf } from '../principal.ts'
 import { ProblemError } from '../problem-details.ts'
 import { bearer, bodyProblems, problemResponses } from '../route-schema.ts'
 
@@ -53,6 +55,7 @@ export function registerOwners(app: Api, { store }: ApiContext): void {
   app.get(
     '/owners',
     {
+      config: { roles: ['read'] },
       schema: {
         summary: 'List owners, newest first',
         operationId: 'listOwners',
@@ -79,6 +82,7 @@ export function registerOwners(app: Api, { store }: ApiContext): void {
   app.get(
     '/owners/:owner',
     {
+      config: { roles: ['read'] },
       schema: {
         summary: 'Get an owner',
         operationId: 'getOwner',
@@ -88,7 +92,7 @@ export function registerOwners(app: Api, { store }: ApiContext): void {
         response: { 200: Owner, ...problemResponses('not_found') },
       },
     },
-    async ({ params: { owner } }) => toOwner(await requireOwner(prisma, owner)),
+    async (request) => toOwner(await requireOwner(prisma, request)),
   )
 
   app.patch(
@@ -126,18 +130,24 @@ export function registerOwners(app: Api, { store }: ApiContext): void {
       },
     },
     async ({ params: { owner } }, reply) => {
-      if (!(await deleteOwner(prisma, ownerKey(owner)))) throw ownerNotFound()
+      if ((await deleteOwner(prisma, ownerKey(owner))) === undefined) throw ownerNotFound()
       return reply.code(204).send(null)
     },
   )
 }
 
-/** @throws {ProblemError} `not_found`, the same for an id of another kind as for one that is missing */
+/**
+ * The owner in the path, if the request may find it.
+ *
+ * @throws {ProblemError} `not_found`, the same for an id of another kind and for another owner than the key is for
+ *   as for one that is missing
+ */
 export async function requireOwner(
   prisma: ApiContext['store']['prisma'],
-  text: string,
+  request: FastifyRequest,
 ): Promise<OwnerRecord> {
-  const owner = await findOwner(prisma, ownerKey(text))
+  const { owner: text } = request.params as { owner: string }
+  const owner = await findOwner(prisma, ownerKey(text), scopeOf(request))
   if (owner === undefined) throw ownerNotFound()
   return owner
 }

@@ -23,6 +23,7 @@ import { Type } from 'typebox'
 import type { Api, ApiContext } from '../api.ts'
 import { decodeCursor, pageOf } from '../cursor.ts'
 import { givenTime } from '../given-times.ts'
+import { scopeOf } from '../principal.ts'
 import { ProblemError } from '../problem-details.ts'
 import { bearer, bodyProblems, problemResponses } from '../route-schema.ts'
 import { endpointNotFound, requireEndpoint } from './endpoints.ts'
@@ -41,6 +42,7 @@ export function registerReplays(app: Api, { store }: ApiContext): void {
   app.post(
     '/owners/:owner/endpoints/:endpoint/replays',
     {
+      config: { roles: ['owner'] },
       schema: {
         summary: 'Send past messages again',
         description:
@@ -70,21 +72,22 @@ export function registerReplays(app: Api, { store }: ApiContext): void {
         },
       },
     },
-    async ({ params: { owner, endpoint }, body, headers }, reply) => {
-      const request = toRequest(await requireEndpoint(prisma, owner, endpoint), body)
+    async (request, reply) => {
+      const { body, headers } = request
+      const asked = toRequest(await requireEndpoint(prisma, request), body)
       if (body.dryRun === true) {
-        return reply.code(200).send({ dryRun: true, total: await countReplayable(pool, request) })
+        return reply.code(200).send({ dryRun: true, total: await countReplayable(pool, asked) })
       }
       const key = idempotencyKey(headers['idempotency-key'])
       const result = await askReplay(
         { pool },
         {
-          ...request,
+          ...asked,
           perSecond: body.perSecond ?? REPLAY_PER_SECOND_DEFAULT,
           ...(key !== undefined && { idempotencyKey: key }),
         },
       )
-      if (result.kind !== 'asked') throw refusal(result, request)
+      if (result.kind !== 'asked') throw refusal(result, asked)
       if (result.again) reply.header('idempotent-replayed', 'true')
       return reply.code(202).send(toReplay(result.replay))
     },
@@ -93,6 +96,7 @@ export function registerReplays(app: Api, { store }: ApiContext): void {
   app.get(
     '/owners/:owner/endpoints/:endpoint/replays',
     {
+      config: { roles: ['read', 'owner'] },
       schema: {
         summary: 'List the replays of an endpoint, newest first',
         operationId: 'listReplays',
@@ -106,8 +110,9 @@ export function registerReplays(app: Api, { store }: ApiContext): void {
         },
       },
     },
-    async ({ params: { owner, endpoint }, query: { limit = LIST_LIMIT_DEFAULT, cursor } }) => {
-      const { id } = await requireEndpoint(prisma, owner, endpoint)
+    async (request) => {
+      const { limit = LIST_LIMIT_DEFAULT, cursor } = request.query
+      const { id } = await requireEndpoint(prisma, request)
       const list = `replays of ${id}`
       const found = await listReplays(pool, id, {
         limit: limit + 1,
@@ -121,6 +126,7 @@ export function registerReplays(app: Api, { store }: ApiContext): void {
   app.get(
     '/replays/:replay',
     {
+      config: { roles: ['read', 'owner'] },
       schema: {
         summary: 'Get a replay: how far it came',
         operationId: 'getReplay',
@@ -130,12 +136,13 @@ export function registerReplays(app: Api, { store }: ApiContext): void {
         response: { 200: Replay, ...problemResponses('not_found') },
       },
     },
-    async ({ params: { replay } }) => await requireReplay(replayId(replay)),
+    async (request) => await requireReplay(replayId(request.params.replay), scopeOf(request)),
   )
 
   app.post(
     '/replays/:replay/cancel',
     {
+      config: { roles: ['owner'] },
       schema: {
         summary: 'Cancel a replay',
         description:
@@ -147,15 +154,16 @@ export function registerReplays(app: Api, { store }: ApiContext): void {
         response: { 200: Replay, ...problemResponses('not_found') },
       },
     },
-    async ({ params: { replay } }) => {
-      const id = replayId(replay)
-      await cancelReplay(pool, id)
-      return await requireReplay(id)
+    async (request) => {
+      const id = replayId(request.params.replay)
+      const scope = scopeOf(request)
+      await cancelReplay(pool, id, scope)
+      return await requireReplay(id, scope)
     },
   )
 
-  async function requireReplay(id: string): Promise<Replay> {
-    const found = await findReplay(pool, id)
+  async function requireReplay(id: string, scope: string | undefined): Promise<Replay> {
+    const found = await findReplay(pool, id, scope)
     if (found === undefined) throw replayNotFound()
     return toReplay(found)
   }
