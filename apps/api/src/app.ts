@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { type FastifyBaseLogger, fastify, LogController } from 'fastify'
 import type { Api, ApiContext } from './api.ts'
+import { registerAudit } from './audit.ts'
 import { registerAuthentication } from './authenticate.ts'
 import { registerDocs, registerOpenApi } from './docs.ts'
 import { registerJsonBody } from './json-body.ts'
@@ -10,6 +11,7 @@ import { registerMetrics } from './metrics.ts'
 import { createOwnerTokenKey } from './owner-token-key.ts'
 import { handleError } from './problem-details.ts'
 import { registerApiKeys } from './routes/api-keys.ts'
+import { registerAuditLog } from './routes/audit-log.ts'
 import { registerDeliveries } from './routes/deliveries.ts'
 import { registerEndpoints } from './routes/endpoints.ts'
 import { registerEventTypes } from './routes/event-types.ts'
@@ -60,6 +62,7 @@ export async function buildApp(context: ApiContext): Promise<Api> {
     (v1: Api, _options, done) => {
       const tokenKey = createOwnerTokenKey(context)
       registerAuthentication(v1, context, tokenKey)
+      registerAudit(v1, context)
       registerEventTypes(v1, context)
       registerOwners(v1, context)
       registerEndpoints(v1, context)
@@ -69,6 +72,7 @@ export async function buildApp(context: ApiContext): Promise<Api> {
       registerRetryPolicy(v1, context)
       registerApiKeys(v1, context)
       registerOwnerTokens(v1, context, tokenKey)
+      registerAuditLog(v1, context)
       done()
     },
     { prefix: '/v1' },

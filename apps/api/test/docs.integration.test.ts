@@ -32,6 +32,7 @@ it('/openapi.json describes every operation: summary, id, tags, security, answer
     'GET /readyz',
     'GET /v1/api-keys',
     'GET /v1/api-keys/{key}',
+    'GET /v1/audit-log',
     'GET /v1/deliveries',
     'GET /v1/deliveries/{delivery}',
     'GET /v1/deliveries/{delivery}/attempts',

@@ -67,6 +67,7 @@ const expected: Record<string, Expected> = {
   'GET /v1/api-keys': { roles: READ, status: 200 },
   'GET /v1/api-keys/{key}': { roles: READ, status: 200 },
   'DELETE /v1/api-keys/{key}': { roles: [], status: 204 },
+  'GET /v1/audit-log': { roles: READ_OWNER, status: 200 },
 }
 const OPEN = ['GET /healthz', 'GET /readyz']
 
@@ -251,6 +252,42 @@ describe.each(Object.keys(expected))('%s', (route) => {
     }
   })
 
+  it('leaves an entry in the audit log for what it changes, and for nothing else', async () => {
+    const isEmit = roles.includes('emit')
+    const things = await fresh('acme')
+    // An owner is there once.
+    if (route === 'DELETE /v1/owners/{owner}') {
+      things.owner = (await root('POST', '/v1/owners', { uid: unique('owner') })).uid
+    }
+    const before = await lastAuditEntry()
+    const answer = await ask('admin', things)
+    expect(answer.status).toBe(status)
+    const entry = await lastAuditEntry()
+    if (!changes || isEmit) return expect(entry).toEqual(before)
+    const [method, path] = route.split(' ')
+    expect(entry).toEqual({
+      id: expect.stringMatching(/^aud_/),
+      at: expect.any(String),
+      actor: { kind: 'key', id: expect.stringMatching(/^key_/), name: 'admin', owner: null },
+      address: '127.0.0.1',
+      method,
+      route: path!.replaceAll(/\{(\w+)\}/g, ':$1'),
+      owner: path!.includes('{owner}') ? expect.stringMatching(/^own_/) : entry.owner,
+      resource: { type: expect.any(String), id: expect.any(String) },
+      members: Object.keys(body?.(things) ?? {}),
+      status,
+      requestId: expect.any(String),
+    })
+    // What was made or changed, by the id that the answer or the path has.
+    const about = [answer.body?.id ?? answer.body?.name, ...Object.values(things)]
+    const deletedOwner = route === 'DELETE /v1/owners/{owner}' ? [entry.owner] : []
+    expect([...about, ...deletedOwner]).toContain(entry.resource.id)
+
+    const refused = await ask('admin', params().length > 0 ? missingThings() : things, { body: { x: 1 } })
+    expect(refused.status).toBeGreaterThanOrEqual(400)
+    expect(await lastAuditEntry()).toEqual(entry)
+  })
+
   it('takes an id of another kind for one that is missing', async () => {
     for (const name of params().filter((one) => one !== 'name' && one !== 'owner')) {
       for (const other of ['own', 'ep', 'msg', 'dlv', 'rpl', 'key', 'att', 'tok'] as const) {
@@ -347,6 +384,10 @@ async function statementsOf(run: () => Promise<unknown>): Promise<number> {
   await run()
   api.store.pool.off('acquire', note)
   return statements
+}
+
+async function lastAuditEntry() {
+  return (await root('GET', '/v1/audit-log?limit=1')).data[0]
 }
 
 async function root(method: string, path: string, body?: object) {

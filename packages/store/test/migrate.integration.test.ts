@@ -47,6 +47,7 @@ test('an empty database gets every table and the partitions of the days ahead', 
     '_prisma_migrations',
     'api_keys',
     'attempts',
+    'audit_log',
     'deliveries',
     'endpoint_health',
     'endpoint_pace',
@@ -58,6 +59,7 @@ test('an empty database gets every table and the partitions of the days ahead', 
     'operational_events',
     'owners',
     'replays',
+    'shared_secrets',
   ])
   const inAWeek = lowestId(Date.now() + 6 * 86_400_000)
   const { rows } = await pool.query(

@@ -18,6 +18,7 @@ import {
 } from '@posthorn/store'
 import { Type } from 'typebox'
 import type { Api, ApiContext } from '../api.ts'
+import type { Change } from '../audit.ts'
 import { decodeCursor, pageOf } from '../cursor.ts'
 import { givenTime } from '../given-times.ts'
 import { ProblemError } from '../problem-details.ts'
@@ -44,11 +45,13 @@ export function registerApiKeys(app: Api, { store }: ApiContext): void {
         response: { 201: CreatedApiKey, ...problemResponses(...bodyProblems, 'unknown_owner') },
       },
     },
-    async ({ body }, reply) => {
+    async (request, reply) => {
+      const { body } = request
       const input = judged(body)
       const ownerId = await ownerFilter(prisma, body.owner ?? undefined)
       const result = await createApiKey(store, { ...input, ...(ownerId !== undefined && { ownerId }) })
       if (result.kind === 'unknown-owner') throw unknownOwner(body.owner!)
+      request.change = changeOf(result.apiKey)
       return reply.code(201).send({ ...toApiKey(result.apiKey), key: result.key })
     },
   )
@@ -113,9 +116,10 @@ export function registerApiKeys(app: Api, { store }: ApiContext): void {
         response: { 204: Type.Null({ description: 'It is revoked.' }), ...problemResponses('not_found') },
       },
     },
-    async ({ params: { key } }, reply) => {
-      const result = await revokeApiKey(prisma, keyId(key))
+    async (request, reply) => {
+      const result = await revokeApiKey(prisma, keyId(request.params.key))
       if (result.kind === 'unknown') throw notFound()
+      if (result.kind === 'revoked') request.change = changeOf(result.apiKey)
       return reply.code(204).send(null)
     },
   )
@@ -143,6 +147,10 @@ function keyId(text: string): string {
   const id = decodeId('key', text)
   if (id === undefined) throw notFound()
   return id
+}
+
+function changeOf({ id, ownerId }: ApiKeyRecord): Change {
+  return { resource: 'api-key', id: encodeId('key', id), ownerId }
 }
 
 function notFound(): ProblemError {

@@ -178,6 +178,11 @@ export function registerDeliveries(app: Api, { store, queue, logger }: ApiContex
       const result = await retryDelivery({ pool, queue, logger }, id, scopeOf(request))
       switch (result.kind) {
         case 'due':
+          request.change = {
+            resource: 'delivery',
+            id: encodeId('dlv', id),
+            ownerId: result.delivery.ownerId,
+          }
           return reply.code(202).send(toDelivery(result.delivery))
         case 'unknown':
           throw notFound()

@@ -35,6 +35,7 @@ import {
 import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import type { Api, ApiContext } from '../api.ts'
+import type { Change } from '../audit.ts'
 import { decodeCursor, pageOf } from '../cursor.ts'
 import { createEventTypeHint } from '../event-type-hint.ts'
 import { ProblemError } from '../problem-details.ts'
@@ -95,6 +96,7 @@ export function registerEndpoints(app: Api, context: ApiContext): void {
       const input = { ...body, ...judged(context, body) }
       const secret = secretBytes(givenSecret)
       const endpoint = await saved(context, body, createEndpoint(prisma, ownerId, input, secret))
+      request.change = changeOf(endpoint)
       return reply.code(201).send({ ...toEndpoint(endpoint), secret: secretText(secret) })
     },
   )
@@ -173,7 +175,9 @@ export function registerEndpoints(app: Api, context: ApiContext): void {
       const { id: ownerId } = await requireOwner(prisma, request)
       const change = { ...body, ...judged(context, body) }
       const result = updateEndpoint(prisma, endpointKey(ownerId, endpoint), change)
-      return toEndpoint(await saved(context, body, result))
+      const endpointAfter = await saved(context, body, result)
+      request.change = changeOf(endpointAfter)
+      return toEndpoint(endpointAfter)
     },
   )
 
@@ -195,6 +199,7 @@ export function registerEndpoints(app: Api, context: ApiContext): void {
       const { id: ownerId } = await requireOwner(prisma, request)
       const deleted = await deleteEndpoint(prisma, endpointKey(ownerId, request.params.endpoint))
       if (deleted === undefined) throw endpointNotFound()
+      request.change = changeOf({ id: deleted, ownerId })
       return reply.code(204).send(null)
     },
   )
@@ -238,6 +243,10 @@ function endpointKey(ownerId: string, text: string): EndpointKey {
   if (id !== undefined) return { ownerId, id }
   if (isUid(text)) return { ownerId, uid: text }
   throw endpointNotFound()
+}
+
+function changeOf({ id, ownerId }: Pick<EndpointRecord, 'id' | 'ownerId'>): Change {
+  return { resource: 'endpoint', id: encodeId('ep', id), ownerId }
 }
 
 export function endpointNotFound(): ProblemError {

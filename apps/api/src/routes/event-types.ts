@@ -18,6 +18,7 @@ import {
 } from '@posthorn/store'
 import { Type } from 'typebox'
 import type { Api, ApiContext } from '../api.ts'
+import type { Change } from '../audit.ts'
 import { decodeCursor, pageOf } from '../cursor.ts'
 import { ProblemError } from '../problem-details.ts'
 import { bearer, bodyProblems, problemResponses } from '../route-schema.ts'
@@ -61,6 +62,7 @@ export function registerEventTypes(app: Api, { store }: ApiContext): void {
           `${request.body.name} is in the catalogue already. Change it with PATCH /v1/event-types/${request.body.name}.`,
         )
       }
+      request.change = changeOf(request.body.name)
       return reply.code(201).send(toEventType(result.eventType))
     },
   )
@@ -128,10 +130,12 @@ export function registerEventTypes(app: Api, { store }: ApiContext): void {
         },
       },
     },
-    async ({ params: { name }, body }) => {
+    async (request) => {
+      const { name } = request.params
       refuseReserved(name)
-      const eventType = isEventType(name) ? await updateEventType(prisma, name, body) : undefined
+      const eventType = isEventType(name) ? await updateEventType(prisma, name, request.body) : undefined
       if (eventType === undefined) throw notFound()
+      request.change = changeOf(name)
       return toEventType(eventType)
     },
   )
@@ -151,7 +155,8 @@ export function registerEventTypes(app: Api, { store }: ApiContext): void {
         },
       },
     },
-    async ({ params: { name } }, reply) => {
+    async (request, reply) => {
+      const { name } = request.params
       refuseReserved(name)
       const result = isEventType(name) ? await deleteEventType(prisma, name) : { kind: 'unknown' as const }
       if (result.kind === 'unknown') throw notFound()
@@ -161,9 +166,14 @@ export function registerEventTypes(app: Api, { store }: ApiContext): void {
           `${result.endpoints} endpoints subscribe to ${name}. Take it out of their eventTypes first.`,
         )
       }
+      request.change = changeOf(name)
       return reply.code(204).send(null)
     },
   )
+}
+
+function changeOf(name: string): Change {
+  return { resource: 'event-type', id: name, ownerId: null }
 }
 
 function notFound(): ProblemError {

@@ -34,6 +34,7 @@ export function registerOwnerTokens(app: Api, { store }: ApiContext, tokenKey: O
       const { expiresInS = OWNER_TOKEN_SECONDS_DEFAULT } = request.body
       const id = newUuid()
       const expiresAtS = Math.floor(Date.now() / 1_000) + expiresInS
+      request.change = { resource: 'owner-token', id: encodeId('tok', id), ownerId }
       return reply.code(201).send({
         id: encodeId('tok', id),
         owner: encodeId('own', ownerId),

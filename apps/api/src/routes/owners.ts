@@ -21,6 +21,7 @@ import {
 import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import type { Api, ApiContext } from '../api.ts'
+import type { Change } from '../audit.ts'
 import { decodeCursor, pageOf } from '../cursor.ts'
 import { scopeOf } from '../principal.ts'
 import { ProblemError } from '../problem-details.ts'
@@ -45,9 +46,10 @@ export function registerOwners(app: Api, { store }: ApiContext): void {
         response: { 201: Owner, ...problemResponses(...bodyProblems, 'uid_taken') },
       },
     },
-    async ({ body }, reply) => {
-      const result = await createOwner(prisma, body)
-      if (result.kind === 'uid-taken') throw uidTaken(body.uid)
+    async (request, reply) => {
+      const result = await createOwner(prisma, request.body)
+      if (result.kind === 'uid-taken') throw uidTaken(request.body.uid)
+      request.change = changeOf(result.owner.id)
       return reply.code(201).send(toOwner(result.owner))
     },
   )
@@ -108,10 +110,12 @@ export function registerOwners(app: Api, { store }: ApiContext): void {
         response: { 200: Owner, ...problemResponses(...bodyProblems, 'not_found', 'uid_taken') },
       },
     },
-    async ({ params: { owner }, body }) => {
-      const result = await updateOwner(prisma, ownerKey(owner), body)
+    async (request) => {
+      const { params, body } = request
+      const result = await updateOwner(prisma, ownerKey(params.owner), body)
       if (result.kind === 'unknown') throw ownerNotFound()
       if (result.kind === 'uid-taken') throw uidTaken(body.uid!)
+      request.change = changeOf(result.owner.id)
       return toOwner(result.owner)
     },
   )
@@ -129,8 +133,10 @@ export function registerOwners(app: Api, { store }: ApiContext): void {
         response: { 204: Type.Null({ description: 'It is deleted.' }), ...problemResponses('not_found') },
       },
     },
-    async ({ params: { owner } }, reply) => {
-      if ((await deleteOwner(prisma, ownerKey(owner))) === undefined) throw ownerNotFound()
+    async (request, reply) => {
+      const id = await deleteOwner(prisma, ownerKey(request.params.owner))
+      if (id === undefined) throw ownerNotFound()
+      request.change = changeOf(id)
       return reply.code(204).send(null)
     },
   )
@@ -157,6 +163,10 @@ function ownerKey(text: string): OwnerKey {
   if (id !== undefined) return { id }
   if (isUid(text)) return { uid: text }
   throw ownerNotFound()
+}
+
+function changeOf(ownerId: string): Change {
+  return { resource: 'owner', id: encodeId('own', ownerId), ownerId }
 }
 
 function ownerNotFound(): ProblemError {

@@ -21,6 +21,7 @@ import {
 } from '@posthorn/store'
 import { Type } from 'typebox'
 import type { Api, ApiContext } from '../api.ts'
+import type { Change } from '../audit.ts'
 import { decodeCursor, pageOf } from '../cursor.ts'
 import { givenTime } from '../given-times.ts'
 import { scopeOf } from '../principal.ts'
@@ -89,6 +90,7 @@ export function registerReplays(app: Api, { store }: ApiContext): void {
       )
       if (result.kind !== 'asked') throw refusal(result, asked)
       if (result.again) reply.header('idempotent-replayed', 'true')
+      else request.change = changeOf(result.replay)
       return reply.code(202).send(toReplay(result.replay))
     },
   )
@@ -136,7 +138,7 @@ export function registerReplays(app: Api, { store }: ApiContext): void {
         response: { 200: Replay, ...problemResponses('not_found') },
       },
     },
-    async (request) => await requireReplay(replayId(request.params.replay), scopeOf(request)),
+    async (request) => toReplay(await requireReplay(replayId(request.params.replay), scopeOf(request))),
   )
 
   app.post(
@@ -158,14 +160,16 @@ export function registerReplays(app: Api, { store }: ApiContext): void {
       const id = replayId(request.params.replay)
       const scope = scopeOf(request)
       await cancelReplay(pool, id, scope)
-      return await requireReplay(id, scope)
+      const cancelled = await requireReplay(id, scope)
+      request.change = changeOf(cancelled)
+      return toReplay(cancelled)
     },
   )
 
-  async function requireReplay(id: string, scope: string | undefined): Promise<Replay> {
+  async function requireReplay(id: string, scope: string | undefined): Promise<ReplayRecord> {
     const found = await findReplay(pool, id, scope)
     if (found === undefined) throw replayNotFound()
-    return toReplay(found)
+    return found
   }
 }
 
@@ -232,6 +236,10 @@ function replayId(text: string): string {
   const id = decodeId('rpl', text)
   if (id === undefined) throw replayNotFound()
   return id
+}
+
+function changeOf({ id, ownerId }: ReplayRecord): Change {
+  return { resource: 'replay', id: encodeId('rpl', id), ownerId }
 }
 
 function replayNotFound(): ProblemError {
