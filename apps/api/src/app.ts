@@ -2,16 +2,21 @@ import { randomUUID } from 'node:crypto'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { type FastifyBaseLogger, fastify, LogController } from 'fastify'
 import type { Api, ApiContext } from './api.ts'
-import { createAuthenticate } from './authenticate.ts'
+import { registerAudit } from './audit.ts'
+import { registerAuthentication } from './authenticate.ts'
 import { registerDocs, registerOpenApi } from './docs.ts'
 import { registerJsonBody } from './json-body.ts'
 import { registerNotFound } from './method-not-allowed.ts'
 import { registerMetrics } from './metrics.ts'
+import { createOwnerTokenKey } from './owner-token-key.ts'
 import { handleError } from './problem-details.ts'
+import { registerApiKeys } from './routes/api-keys.ts'
+import { registerAuditLog } from './routes/audit-log.ts'
 import { registerDeliveries } from './routes/deliveries.ts'
 import { registerEndpoints } from './routes/endpoints.ts'
 import { registerEventTypes } from './routes/event-types.ts'
 import { registerMessages } from './routes/messages.ts'
+import { registerOwnerTokens } from './routes/owner-tokens.ts'
 import { registerOwners } from './routes/owners.ts'
 import { registerReplays } from './routes/replays.ts'
 import { registerRetryPolicy } from './routes/retry-policy.ts'
@@ -55,7 +60,9 @@ export async function buildApp(context: ApiContext): Promise<Api> {
   registerSystem(app, context)
   await app.register(
     (v1: Api, _options, done) => {
-      v1.addHook('onRequest', createAuthenticate(context))
+      const tokenKey = createOwnerTokenKey(context)
+      registerAuthentication(v1, context, tokenKey)
+      registerAudit(v1, context)
       registerEventTypes(v1, context)
       registerOwners(v1, context)
       registerEndpoints(v1, context)
@@ -63,6 +70,9 @@ export async function buildApp(context: ApiContext): Promise<Api> {
       registerDeliveries(v1, context)
       registerReplays(v1, context)
       registerRetryPolicy(v1, context)
+      registerApiKeys(v1, context)
+      registerOwnerTokens(v1, context, tokenKey)
+      registerAuditLog(v1, context)
       done()
     },
     { prefix: '/v1' },

@@ -1,69 +1,108 @@
 import { hash, timingSafeEqual } from 'node:crypto'
-import { type KnownApiKey, useApiKey } from '@posthorn/store'
-import type { FastifyRequest, onRequestHookHandler } from 'fastify'
+import { encodeId, mayUse, type RouteRoles } from '@posthorn/contracts'
+import { isOwner, useApiKey } from '@posthorn/store'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { LRUCache } from 'lru-cache'
 import type { ApiContext } from './api.ts'
+import { looksLikeOwnerToken, readOwnerToken } from './owner-token.ts'
+import type { OwnerTokenKey } from './owner-token-key.ts'
+import { type Principal, ROOT } from './principal.ts'
 import { ProblemError } from './problem-details.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** Keys with the role `emit` may use this route; without it only `admin` may. */
-    emitters?: boolean
+    /** The roles that may use this route beside `admin`; without it only `admin` may. */
+    roles?: RouteRoles
   }
 }
 
-/** How long a key that was revoked may still work, and one that was just made may not. */
+/** How long a key that was revoked, or a token of an owner that was deleted, may still work. */
 const CACHE_TTL_MS = 3_000
 const CACHE_KEYS_MAX = 10_000
 
+/** What a text that is no root key stands for, and until when. */
+interface Known {
+  principal: Principal | undefined
+  expiresAtMs: number
+}
+const UNKNOWN: Known = { principal: undefined, expiresAtMs: Number.POSITIVE_INFINITY }
+
 /**
- * Lets a request in by `authorization: Bearer <key>`: the root key, or one of the database.
+ * Lets requests in by `authorization: Bearer <key>`: the root key, one of the database, or an owner token, and
+ * says as whom they come.
  *
  * A missing key and a wrong one take the same way (hash, compare, look up) to the same answer. The root
  * key is compared by hash in constant time, and needs no database.
  */
-export function createAuthenticate({
-  store,
-  settings,
-}: Pick<ApiContext, 'store' | 'settings'>): onRequestHookHandler {
+export function registerAuthentication(
+  v1: FastifyInstance,
+  { store, settings }: Pick<ApiContext, 'store' | 'settings'>,
+  tokenKey: OwnerTokenKey,
+): void {
   const rootHash = settings.apiKey === undefined ? undefined : sha256(settings.apiKey)
   // Those that are not known are kept too: guessing costs the database one look at each guess.
-  const known = new LRUCache<string, { key: KnownApiKey | undefined }>({
+  const known = new LRUCache<string, Known, string>({
     max: CACHE_KEYS_MAX,
     ttl: CACHE_TTL_MS,
-    fetchMethod: async (hex) => ({ key: await useApiKey(store.pool, Buffer.from(hex, 'hex')) }),
+    fetchMethod: (hex, _stale, { context: text }) =>
+      looksLikeOwnerToken(text) ? readToken(text) : findKey(hex),
   })
 
-  return function authenticate(request, _reply, done) {
-    const keyHash = sha256(bearerKey(request))
-    if (rootHash !== undefined && timingSafeEqual(keyHash, rootHash)) return done()
-    known.fetch(keyHash.toString('hex')).then(
-      (found) => done(refusal(found?.key, request)),
+  v1.decorateRequest('principal', null)
+  v1.addHook('onRequest', function authenticate(request, _reply, done) {
+    const text = bearerText(request)
+    const textHash = sha256(text)
+    if (rootHash !== undefined && timingSafeEqual(textHash, rootHash)) return done(admit(request, ROOT))
+    known.fetch(textHash.toString('hex'), { context: text }).then(
+      (found) => {
+        const isCurrent = found !== undefined && Date.now() < found.expiresAtMs
+        done(admit(request, isCurrent ? found.principal : undefined))
+      },
       (error: Error) => done(error),
     )
+  })
+
+  async function findKey(hex: string): Promise<Known> {
+    const key = await useApiKey(store.pool, Buffer.from(hex, 'hex'))
+    if (key === undefined) return UNKNOWN
+    const { id, name, role, ownerId } = key
+    return { ...UNKNOWN, principal: { role, ownerId, name, actor: encodeId('key', id) } }
+  }
+
+  async function readToken(text: string): Promise<Known> {
+    const claims = readOwnerToken(await tokenKey.current(), text)
+    if (claims === undefined || !(await isOwner(store.pool, claims.ownerId))) return UNKNOWN
+    const { id, ownerId, expiresAtS } = claims
+    return {
+      principal: { role: 'owner', ownerId, name: null, actor: encodeId('tok', id) },
+      expiresAtMs: expiresAtS * 1_000,
+    }
   }
 }
 
 /** Empty where there is none: no key has that hash. */
-function bearerKey(request: FastifyRequest): string {
+function bearerText(request: FastifyRequest): string {
   // RFC 9110, section 11.1: the scheme's case does not matter.
   return /^bearer +([\x21-\x7e]{1,512})$/i.exec(request.headers.authorization ?? '')?.[1] ?? ''
 }
 
-function refusal(key: KnownApiKey | undefined, request: FastifyRequest): ProblemError | undefined {
-  if (key === undefined) {
+/** @returns why the request is refused */
+function admit(request: FastifyRequest, principal: Principal | undefined): ProblemError | undefined {
+  if (principal === undefined) {
     return new ProblemError(
       'unauthorized',
       'Send a valid API key in the header authorization: Bearer <key>. `posthorn keys create` makes one.',
       { headers: { 'www-authenticate': 'Bearer realm="posthorn"' } },
     )
   }
-  const admin = key.role === 'admin' && key.ownerId === null
-  const emitter = key.role === 'emit' && key.ownerId === null && request.routeOptions.config.emitters === true
-  if (admin || emitter) return undefined
+  const roles = request.routeOptions.config.roles ?? []
+  if (mayUse(principal, roles)) {
+    request.principal = principal
+    return undefined
+  }
   return new ProblemError(
     'forbidden',
-    `A key with the role ${key.role} may not do that. Use one with the role admin.`,
+    `A key with the role ${principal.role} may not do that. Use one with the role ${['admin', ...roles].join(' or ')}.`,
   )
 }
 

@@ -22,15 +22,28 @@ export function encodeCursor(list: string, filters: object, position: string): s
   return bytes.toString('base64url')
 }
 
-/** @throws {ProblemError} `invalid_cursor` */
-export function decodeCursor(list: string, filters: object, cursor: string): string {
+/** Forms of positions. Whoever knows the layout can make a cursor of anything: none gets to the database as it is. */
+const UUID_POSITION = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
+export const NUMBER_POSITION = /^\d{1,5}$/
+
+/**
+ * @param form of the list's positions; where it is not given they are UUIDs
+ * @throws {ProblemError} `invalid_cursor`
+ */
+export function decodeCursor(
+  list: string,
+  filters: object,
+  cursor: string,
+  form: RegExp = UUID_POSITION,
+): string {
   const bytes = Buffer.from(cursor, 'base64url')
   const position = bytes.toString('utf8', 1 + CHECK_BYTES)
   if (
     bytes[0] !== VERSION ||
     // base64url is read leniently: there is one right way to write each cursor.
     bytes.toString('base64url') !== cursor ||
-    !bytes.subarray(1, 1 + CHECK_BYTES).equals(check(list, filters, position))
+    !bytes.subarray(1, 1 + CHECK_BYTES).equals(check(list, filters, position)) ||
+    !form.test(position)
   ) {
     throw new ProblemError(
       'invalid_cursor',

@@ -17,12 +17,24 @@ export async function registerOpenApi(app: FastifyInstance, version: string): Pr
           'Outbound webhooks: emit an event, and every endpoint that subscribes to it gets it signed, retried and logged.',
       },
       servers: [{ url: '/' }],
-      tags: ['Event types', 'Owners', 'Endpoints', 'Messages', 'Deliveries', 'Replays', 'System'].map(
-        (name) => ({ name }),
-      ),
+      tags: [
+        'Event types',
+        'Owners',
+        'Endpoints',
+        'Messages',
+        'Deliveries',
+        'Replays',
+        'API keys',
+        'Audit log',
+        'System',
+      ].map((name) => ({ name })),
       components: {
         securitySchemes: {
-          bearer: { type: 'http', scheme: 'bearer', description: '`posthorn keys create` makes a key.' },
+          bearer: {
+            type: 'http',
+            scheme: 'bearer',
+            description: '`posthorn keys create` or POST /v1/api-keys makes a key.',
+          },
         },
       },
     },

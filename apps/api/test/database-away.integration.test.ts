@@ -1,4 +1,3 @@
-import { createApiKey } from '@posthorn/store'
 import { type DatabaseProxy, startProxy } from '@posthorn/testkit'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { type Answer, startTestApi, type TestApi } from './start-test-api.ts'
@@ -35,7 +34,7 @@ function expectUnavailable(answer: Answer): void {
 }
 
 it('while the database is away every route is 503 with Retry-After, and it recovers by itself', async () => {
-  const { key } = await createApiKey(api.store, { name: 'app', role: 'admin' })
+  const { key } = await api.createKey({ name: 'app', role: 'admin' })
   await proxy.cut()
   expectUnavailable(await emit('while-away'))
   expectUnavailable(

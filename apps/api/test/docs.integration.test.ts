@@ -24,11 +24,15 @@ it('/openapi.json describes every operation: summary, id, tags, security, answer
       Object.entries(methods).map(([method, operation]) => ({ path, method, ...operation })),
   )
   expect(operations.map(({ method, path }) => `${method.toUpperCase()} ${path}`).sort()).toEqual([
+    'DELETE /v1/api-keys/{key}',
     'DELETE /v1/event-types/{name}',
     'DELETE /v1/owners/{owner}',
     'DELETE /v1/owners/{owner}/endpoints/{endpoint}',
     'GET /healthz',
     'GET /readyz',
+    'GET /v1/api-keys',
+    'GET /v1/api-keys/{key}',
+    'GET /v1/audit-log',
     'GET /v1/deliveries',
     'GET /v1/deliveries/{delivery}',
     'GET /v1/deliveries/{delivery}/attempts',
@@ -47,6 +51,7 @@ it('/openapi.json describes every operation: summary, id, tags, security, answer
     'PATCH /v1/event-types/{name}',
     'PATCH /v1/owners/{owner}',
     'PATCH /v1/owners/{owner}/endpoints/{endpoint}',
+    'POST /v1/api-keys',
     'POST /v1/deliveries/{delivery}/retry',
     'POST /v1/event-types',
     'POST /v1/messages',
@@ -54,6 +59,7 @@ it('/openapi.json describes every operation: summary, id, tags, security, answer
     'POST /v1/owners',
     'POST /v1/owners/{owner}/endpoints',
     'POST /v1/owners/{owner}/endpoints/{endpoint}/replays',
+    'POST /v1/owners/{owner}/tokens',
     'POST /v1/replays/{replay}/cancel',
   ])
   for (const { path, summary, operationId, tags, security, responses } of operations) {

@@ -1,3 +1,4 @@
+import type { NewApiKey } from '@posthorn/contracts'
 import { type AdmissionLimits, createAccept, PROCESS_LIMITS, startLoadSampler } from '@posthorn/dispatch'
 import { createAddressRule, vetUrl } from '@posthorn/egress'
 import { createDeliveryQueue, createQueueBackend } from '@posthorn/queue'
@@ -29,6 +30,8 @@ export interface TestApi {
   database: TestDatabase
   store: Store
   request(method: string, path: string, options?: RequestOptions): Promise<Answer>
+  /** Makes an API key with the root key. */
+  createKey(input: NewApiKey): Promise<{ id: string; key: string }>
   close(): Promise<void>
 }
 
@@ -89,6 +92,11 @@ export async function startTestApi(
     database,
     store,
     request: (method, path, requestOptions) => request(api.url, method, path, requestOptions),
+    async createKey(input) {
+      const { status, body } = await request(api.url, 'POST', '/v1/api-keys', { body: input })
+      if (status !== 201) throw new Error(`No key was made: ${JSON.stringify(body)}`)
+      return body
+    },
     async close() {
       await api.close()
       await admission.stop()

@@ -1,9 +1,11 @@
 #!/usr/bin/env node
+import { ROLES } from '@posthorn/contracts'
 import { EmbeddedPostgresError } from '@posthorn/embedded'
 import { SettingsError } from '@posthorn/runtime'
 import { DatabaseUnreachableError, MigrationError } from '@posthorn/store'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { CommandError } from './command-error.ts'
+import type { CreateKeyOptions } from './keys.ts'
 
 const program = new Command('posthorn')
   .description('Outbound webhooks: emit an event, and every subscriber gets it signed, retried and logged.')
@@ -49,13 +51,32 @@ program
   .description('bring the database up to date (needs DATABASE_URL)')
   .action(async () => (await import('./migrate.ts')).migrateCommand(process.env))
 
-program
-  .command('keys')
-  .description('API keys')
+const keys = program.command('keys').description('API keys')
+
+keys
   .command('create')
   .description('make an API key and print it, this once')
   .requiredOption('--name <name>', 'what the key is for')
-  .action(async (options: { name: string }) => (await import('./keys.ts')).createKey(process.env, options))
+  .addOption(new Option('--role <role>', 'what it may do').choices(ROLES).default('admin'))
+  .option('--owner <owner>', 'id or uid of the owner whose things it is for (with --role owner)')
+  .option('--expires <when>', 'when it ends: a time such as 2027-01-31T00:00:00Z, or a duration such as 90d')
+  .action(async (options: CreateKeyOptions) => (await import('./keys.ts')).createKey(process.env, options))
+
+keys
+  .command('list')
+  .description('list the API keys, newest first, without their texts')
+  .action(async () => (await import('./keys.ts')).listKeys(process.env))
+
+keys
+  .command('revoke')
+  .description('revoke an API key for good')
+  .argument('<key>', 'id of the key, key_…')
+  .action(async (key: string) => (await import('./keys.ts')).revokeKey(process.env, key))
+
+keys
+  .command('end-tokens')
+  .description('end all owner tokens that were made so far')
+  .action(async () => (await import('./keys.ts')).endTokens(process.env))
 
 try {
   await program.parseAsync(process.argv.filter((argument, at) => !(at === 2 && argument === '--')))

@@ -98,6 +98,47 @@ test.concurrent('migrate makes the database once, and keys create makes a key th
   expect(api.stdout()).not.toContain(key)
 })
 
+test.concurrent('keys are made with a role, an owner and an end, listed without their texts, and revoked', async (context) => {
+  const { expect } = context
+  const databaseUrl = await makeDatabase(context)
+  const run = async (...args: string[]) => {
+    const posthorn = spawnPosthorn(context, ['keys', ...args], { DATABASE_URL: databaseUrl })
+    const { code } = await posthorn.exited
+    return { code, stdout: posthorn.stdout(), stderr: posthorn.stderr() }
+  }
+  const made = await run('create', '--name', 'shop', '--role', 'emit', '--expires', '90d')
+  expect(made).toMatchObject({ code: 0, stdout: expect.stringMatching(/^phk_\S{43}\n$/) })
+  const listed = await run('list')
+  expect(listed.stdout).toMatch(/^key_\w{26} {2}emit {2}expires: \d{4}-\S+Z {2}last used: never {2}shop\n$/)
+  const id = listed.stdout.slice(0, 30)
+  expect(await run('revoke', id)).toMatchObject({ code: 0, stdout: `${id} is revoked.\n` })
+  expect((await run('list')).stdout).toMatch(/ {2}revoked: \d{4}-\S+Z {2}/)
+  expect(await run('end-tokens')).toMatchObject({ code: 0, stdout: 'All owner tokens have ended.\n' })
+
+  for (const [args, line] of [
+    [['create', '--name', 'x', '--role', 'owner'], /--owner must be given with --role owner/],
+    [['create', '--name', 'x', '--owner', 'acme'], /--owner must be given with --role owner/],
+    [['create', '--name', 'x', '--role', 'owner', '--owner', 'acme'], /There is no owner acme\./],
+    [['create', '--name', 'x', '--expires', 'soon'], /--expires is "soon": it must be a time in the future/],
+    [['create', '--name', 'x', '--role', 'root'], /Allowed choices are admin, emit, read, owner/],
+    [['revoke', 'x'], /x is no id of a key/],
+    [['revoke', 'key_00000000000000000000000000'], /There is no API key key_0/],
+  ] as const) {
+    const refused = await run(...args)
+    expect(refused).toMatchObject({ code: 1, stdout: '', stderr: expect.stringMatching(line) })
+  }
+
+  const pool = createPool(databaseUrl)
+  const { rows } = await pool.query('SELECT * FROM audit_log ORDER BY id')
+  await pool.end()
+  expect(rows).toMatchObject([
+    { actor: 'cli', route: 'keys create', resource_id: id, members: ['name', 'role', 'expiresAt'] },
+    { actor: 'cli', route: 'keys revoke', resource_id: id, members: [] },
+    { actor: 'cli', route: 'keys end-tokens', resource: 'owner-tokens', resource_id: null },
+  ])
+  expect(JSON.stringify(rows)).not.toContain(made.stdout.trim())
+})
+
 test.concurrent('demo --once shows delivery, signature, retries and log, and ends with 0', async (context) => {
   const { expect } = context
   const env = { POSTHORN_DATA_DIR: await makeDataDir(context), POSTHORN_PORT: '0' }

@@ -1,7 +1,7 @@
 import { v7 } from 'uuid'
 
 /** What a public id stands for: its TypeID prefix. */
-export type IdPrefix = 'own' | 'ep' | 'msg' | 'dlv' | 'att' | 'key' | 'rpl'
+export type IdPrefix = 'own' | 'ep' | 'msg' | 'dlv' | 'att' | 'key' | 'rpl' | 'tok' | 'aud'
 
 /** Crockford's alphabet in lower case, as TypeID 0.3 asks. */
 const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz'

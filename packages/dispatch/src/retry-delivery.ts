@@ -16,12 +16,14 @@ export type RetryDeliveryResult =
  * attempts stay and go on counting.
  *
  * @param id UUID of the delivery
+ * @param scope UUID of the one owner whose deliveries may be sent again
  */
 export async function retryDelivery(
   { pool, queue, logger }: { pool: Pool; queue: Pick<DeliveryQueue, 'enqueue'>; logger: Logger },
   id: string,
+  scope?: string,
 ): Promise<RetryDeliveryResult> {
-  const before = await findDelivery(pool, id)
+  const before = await findDelivery(pool, id, scope)
   if (before === undefined) return { kind: 'unknown' }
   const [target] = await loadDeliveryTargets(pool, [before.endpointId])
   if (target === undefined || target.deleted) return { kind: 'endpoint-deleted' }

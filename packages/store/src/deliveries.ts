@@ -22,11 +22,16 @@ export interface DeliveryRecord {
 const COLUMNS = `t.id, t.state, t.message_id AS "messageId", t.endpoint_id AS "endpointId",
   t.owner_id AS "ownerId", t.event_type AS "eventType", t.attempts, t.due_at AS "dueAt", t.ended_at AS "endedAt"`
 
-export async function findDelivery(pool: Pool, id: string): Promise<DeliveryRecord | undefined> {
+/** @param scope UUID of the one owner whose deliveries may be found */
+export async function findDelivery(
+  pool: Pool,
+  id: string,
+  scope?: string,
+): Promise<DeliveryRecord | undefined> {
   const { rows } = await pool.query<DeliveryRecord>({
     name: 'find-delivery',
-    text: `SELECT ${COLUMNS} FROM deliveries t WHERE t.id = $1`,
-    values: [id],
+    text: `SELECT ${COLUMNS} FROM deliveries t WHERE t.id = $1 AND ($2::uuid IS NULL OR t.owner_id = $2)`,
+    values: [id, scope ?? null],
   })
   return rows[0]
 }

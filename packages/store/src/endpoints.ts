@@ -2,6 +2,7 @@ import { newUuid, type RetryPolicy } from '@posthorn/contracts'
 import { RESET_HEALTH } from './endpoint-health.ts'
 import { type Endpoint, Prisma as PrismaTypes } from './generated/client.ts'
 import { aboutEndpoint, isSubscribed } from './operational-events.ts'
+import { lockOwner } from './owners.ts'
 import type { Prisma } from './prisma.ts'
 import { prismaCode } from './prisma-code.ts'
 
@@ -42,9 +43,7 @@ export async function createEndpoint(
 ): Promise<EndpointResult> {
   return await save(prisma, input, async (transaction) => {
     // Its owner cannot be deleted from under it.
-    const owners = await transaction.$queryRaw<unknown[]>`
-      SELECT 1 FROM owners WHERE id = ${ownerId}::uuid AND deleted_at IS NULL FOR SHARE`
-    if (owners.length === 0) return undefined
+    if (!(await lockOwner(transaction, ownerId))) return undefined
     return await transaction.endpoint.create({
       data: {
         id: newUuid(),
@@ -127,18 +126,27 @@ export async function listEndpoints(
   })
 }
 
-/** Softly: the log still names it, its uid becomes free, and its pending deliveries end as cancelled. */
-export async function deleteEndpoint(prisma: Prisma, key: EndpointKey): Promise<boolean> {
+/** Is it this owner's, or was it before it was deleted? */
+export async function isEndpointOf(prisma: Prisma, ownerId: string, id: string): Promise<boolean> {
+  return (await prisma.endpoint.findFirst({ where: { id, ownerId }, select: { id: true } })) !== null
+}
+
+/**
+ * Softly: the log still names it, its uid becomes free, and its pending deliveries end as cancelled.
+ *
+ * @returns its UUID, or undefined where there is none
+ */
+export async function deleteEndpoint(prisma: Prisma, key: EndpointKey): Promise<string | undefined> {
   return await prisma.$transaction(async (transaction) => {
     const [endpoint] = await transaction.endpoint.updateManyAndReturn({
       where: { ...key, deletedAt: null },
       data: { deletedAt: new Date(), uid: null },
       select: { id: true },
     })
-    if (endpoint === undefined) return false
+    if (endpoint === undefined) return undefined
     // What its breaker holds back is cancelled now, not when it would have recovered.
     await transaction.$executeRawUnsafe(RESET_HEALTH, endpoint.id)
-    return true
+    return endpoint.id
   })
 }
 

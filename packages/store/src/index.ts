@@ -1,5 +1,6 @@
 export * from './accept-messages.ts'
 export * from './api-keys.ts'
+export * from './audit-log.ts'
 export * from './backlog.ts'
 export * from './claim-deliveries.ts'
 export * from './database-errors.ts'
@@ -17,12 +18,22 @@ export {
   type OperationalEventRecord,
   takeOperationalEvents,
 } from './operational-events.ts'
-export * from './owners.ts'
+export {
+  createOwner,
+  deleteOwner,
+  findOwner,
+  isOwner,
+  listOwners,
+  type OwnerKey,
+  type OwnerRecord,
+  updateOwner,
+} from './owners.ts'
 export * from './partitions.ts'
 export * from './pool.ts'
 export * from './prisma.ts'
 export * from './record-attempts.ts'
 export * from './replays.ts'
 export * from './sample-backlog.ts'
+export * from './shared-secrets.ts'
 export * from './store.ts'
 export * from './wait-for-database.ts'

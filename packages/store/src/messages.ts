@@ -20,11 +20,17 @@ export interface MessageRecord extends MessageSummary {
 const COLUMNS = `t.id, t.owner_id AS "ownerId", o.uid AS "ownerUid", t.event_type AS "eventType",
   t."timestamp", t.deliveries`
 
-export async function findMessage(pool: Pool, id: string): Promise<MessageRecord | undefined> {
+/** @param scope UUID of the one owner whose messages may be found */
+export async function findMessage(
+  pool: Pool,
+  id: string,
+  scope?: string,
+): Promise<MessageRecord | undefined> {
   const { rows } = await pool.query<MessageRecord>({
     name: 'find-message',
-    text: `SELECT ${COLUMNS}, t.payload FROM messages t LEFT JOIN owners o ON o.id = t.owner_id WHERE t.id = $1`,
-    values: [id],
+    text: `SELECT ${COLUMNS}, t.payload FROM messages t LEFT JOIN owners o ON o.id = t.owner_id
+      WHERE t.id = $1 AND ($2::uuid IS NULL OR t.owner_id = $2)`,
+    values: [id, scope ?? null],
   })
   return rows[0]
 }

@@ -1,5 +1,6 @@
 import { newUuid } from '@posthorn/contracts'
-import type { Owner } from './generated/client.ts'
+import type { Owner, Prisma as PrismaTypes } from './generated/client.ts'
+import type { Pool } from './pool.ts'
 import type { Prisma } from './prisma.ts'
 import { prismaCode } from './prisma-code.ts'
 
@@ -23,8 +24,34 @@ export async function createOwner(
   }
 }
 
-export async function findOwner(prisma: Prisma, key: OwnerKey): Promise<OwnerRecord | undefined> {
-  return (await prisma.owner.findFirst({ where: { ...key, deletedAt: null } })) ?? undefined
+/**
+ * @param scope UUID of the one owner that may be found. Any other is not found, by the same statement as one
+ *   that is not there: neither the answer nor its time tells the two apart.
+ */
+export async function findOwner(
+  prisma: Prisma,
+  key: OwnerKey,
+  scope?: string,
+): Promise<OwnerRecord | undefined> {
+  const where = { ...key, deletedAt: null, ...(scope !== undefined && { AND: { id: scope } }) }
+  return (await prisma.owner.findFirst({ where })) ?? undefined
+}
+
+/** Is there an owner with this id that was not deleted? */
+export async function isOwner(pool: Pool, id: string): Promise<boolean> {
+  const { rowCount } = await pool.query({
+    name: 'is-owner',
+    text: 'SELECT 1 FROM owners WHERE id = $1 AND deleted_at IS NULL',
+    values: [id],
+  })
+  return rowCount === 1
+}
+
+/** Keeps an owner from being deleted until the transaction ends. @returns false where there is none */
+export async function lockOwner(transaction: PrismaTypes.TransactionClient, id: string): Promise<boolean> {
+  const owners = await transaction.$queryRaw<unknown[]>`
+    SELECT 1 FROM owners WHERE id = ${id}::uuid AND deleted_at IS NULL FOR SHARE`
+  return owners.length > 0
 }
 
 /** Newest first. `cursor` is the id of the last owner that was seen. */
@@ -58,20 +85,26 @@ export async function updateOwner(
 
 /**
  * Deletes an owner with its endpoints, softly: the log still names them. Their uids become free.
- * A delivery that is pending then ends as cancelled.
+ * A delivery that is pending then ends as cancelled. Its API keys are revoked.
+ *
+ * @returns its UUID, or undefined where there is none
  */
-export async function deleteOwner(prisma: Prisma, key: OwnerKey): Promise<boolean> {
+export async function deleteOwner(prisma: Prisma, key: OwnerKey): Promise<string | undefined> {
   return await prisma.$transaction(async (transaction) => {
     const deletedAt = new Date()
     const [owner] = await transaction.owner.updateManyAndReturn({
       where: { ...key, deletedAt: null },
       data: { deletedAt, uid: null },
     })
-    if (owner === undefined) return false
+    if (owner === undefined) return undefined
     await transaction.endpoint.updateMany({
       where: { ownerId: owner.id, deletedAt: null },
       data: { deletedAt, uid: null },
     })
-    return true
+    await transaction.apiKey.updateMany({
+      where: { ownerId: owner.id, revokedAt: null },
+      data: { revokedAt: deletedAt },
+    })
+    return owner.id
   })
 }

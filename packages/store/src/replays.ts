@@ -49,11 +49,13 @@ const COLUMNS = `r.id, r.owner_id AS "ownerId", r.endpoint_id AS "endpointId",
   CASE WHEN r.state = 'running' AND e.disabled_at IS NOT NULL THEN 'paused' ELSE r.state::text END AS state,
   r.total, r.released, r.error, r.created_at AS "createdAt", r.ended_at AS "endedAt"`
 
-export async function findReplay(pool: Pool, id: string): Promise<ReplayRecord | undefined> {
+/** @param scope UUID of the one owner whose replays may be found */
+export async function findReplay(pool: Pool, id: string, scope?: string): Promise<ReplayRecord | undefined> {
   const { rows } = await pool.query<ReplayRecord>({
     name: 'find-replay',
-    text: `SELECT ${COLUMNS} FROM replays r JOIN endpoints e ON e.id = r.endpoint_id WHERE r.id = $1`,
-    values: [id],
+    text: `SELECT ${COLUMNS} FROM replays r JOIN endpoints e ON e.id = r.endpoint_id
+      WHERE r.id = $1 AND ($2::uuid IS NULL OR r.owner_id = $2)`,
+    values: [id, scope ?? null],
   })
   return rows[0]
 }
@@ -124,11 +126,15 @@ export async function insertReplay(pool: Pool, replay: NewReplay): Promise<boole
 // Locks:   waits for a batch that is being released; none comes after it
 const CANCEL = `
 UPDATE replays SET state = 'cancelled', ended_at = now(), running_digest = NULL
-WHERE id = $1 AND state = 'running'`
+WHERE id = $1 AND ($2::uuid IS NULL OR owner_id = $2) AND state = 'running'`
 
-/** Releases nothing more. Does nothing to one that has ended. */
-export async function cancelReplay(pool: Pool, id: string): Promise<void> {
-  await pool.query({ name: 'cancel-replay', text: CANCEL, values: [id] })
+/**
+ * Releases nothing more. Does nothing to one that has ended.
+ *
+ * @param scope UUID of the one owner whose replays may be cancelled
+ */
+export async function cancelReplay(pool: Pool, id: string, scope?: string): Promise<void> {
+  await pool.query({ name: 'cancel-replay', text: CANCEL, values: [id, scope ?? null] })
 }
 
 /** Ends the replays of endpoints that were deleted. @returns how many */

@@ -42,11 +42,13 @@ test('an empty database gets every table and the partitions of the days ahead', 
     '20261122000400_operational_events',
     '20261122000500_rate_limit',
     '20261125000100_last_attempt_in_delivery',
+    '20261125000200_api_keys_and_audit',
   ])
   expect(await tables()).toEqual([
     '_prisma_migrations',
     'api_keys',
     'attempts',
+    'audit_log',
     'deliveries',
     'endpoint_health',
     'endpoint_pace',
@@ -58,6 +60,7 @@ test('an empty database gets every table and the partitions of the days ahead', 
     'operational_events',
     'owners',
     'replays',
+    'shared_secrets',
   ])
   const inAWeek = lowestId(Date.now() + 6 * 86_400_000)
   const { rows } = await pool.query(

@@ -20,13 +20,15 @@ import {
   type AttemptRecord,
   type DeliveryRecord,
   findDelivery,
+  isEndpointOf,
   listAttempts,
   listDeliveries,
 } from '@posthorn/store'
 import { Type } from 'typebox'
 import type { Api, ApiContext } from '../api.ts'
-import { decodeCursor, nextOf, pageOf } from '../cursor.ts'
+import { decodeCursor, NUMBER_POSITION, nextOf, pageOf } from '../cursor.ts'
 import { givenTime } from '../given-times.ts'
+import { scopeOf } from '../principal.ts'
 import { ProblemError } from '../problem-details.ts'
 import { bearer, problemResponses } from '../route-schema.ts'
 import { endpointFilter, idFilter, ownerFilter } from './filters.ts'
@@ -55,6 +57,7 @@ export function registerDeliveries(app: Api, { store, queue, logger }: ApiContex
   app.get(
     '/deliveries',
     {
+      config: { roles: ['read', 'owner'] },
       schema: {
         summary: 'List deliveries, newest first',
         operationId: 'listDeliveries',
@@ -67,11 +70,21 @@ export function registerDeliveries(app: Api, { store, queue, logger }: ApiContex
         },
       },
     },
-    async ({ query: { limit = LIST_LIMIT_DEFAULT, cursor, ...filters } }) => {
+    async (request) => {
+      const { limit = LIST_LIMIT_DEFAULT, cursor, ...filters } = request.query
+      const scope = scopeOf(request)
       const list = 'deliveries'
       const position = cursor === undefined ? undefined : decodeCursor(list, filters, cursor)
-      const ownerId = await ownerFilter(prisma, filters.owner)
+      const ownerId = await ownerFilter(prisma, filters.owner, scope)
       const endpointId = await endpointFilter(prisma, filters.endpoint, ownerId)
+      // What an endpoint of another owner has is not even looked through: that would show in time.
+      if (
+        scope !== undefined &&
+        endpointId !== undefined &&
+        !(await isEndpointOf(prisma, scope, endpointId))
+      ) {
+        return { data: [], next: null }
+      }
       const messageId = idFilter('msg', filters.message)
       const found = await listDeliveries(
         pool,
@@ -93,6 +106,7 @@ export function registerDeliveries(app: Api, { store, queue, logger }: ApiContex
   app.get(
     '/deliveries/:delivery',
     {
+      config: { roles: ['read', 'owner'] },
       schema: {
         summary: 'Get a delivery',
         operationId: 'getDelivery',
@@ -102,8 +116,8 @@ export function registerDeliveries(app: Api, { store, queue, logger }: ApiContex
         response: { 200: Delivery, ...problemResponses('not_found') },
       },
     },
-    async ({ params: { delivery } }) => {
-      const found = await findDelivery(pool, deliveryId(delivery))
+    async (request) => {
+      const found = await findDelivery(pool, deliveryId(request.params.delivery), scopeOf(request))
       if (found === undefined) throw notFound()
       return toDelivery(found)
     },
@@ -112,6 +126,7 @@ export function registerDeliveries(app: Api, { store, queue, logger }: ApiContex
   app.get(
     '/deliveries/:delivery/attempts',
     {
+      config: { roles: ['read', 'owner'] },
       schema: {
         summary: 'List the attempts of a delivery, first to last',
         operationId: 'listAttempts',
@@ -125,11 +140,13 @@ export function registerDeliveries(app: Api, { store, queue, logger }: ApiContex
         },
       },
     },
-    async ({ params: { delivery }, query: { limit = LIST_LIMIT_DEFAULT, cursor } }) => {
-      const id = deliveryId(delivery)
+    async (request) => {
+      const { limit = LIST_LIMIT_DEFAULT, cursor } = request.query
+      const id = deliveryId(request.params.delivery)
       const list = `attempts of ${id}`
-      const position = cursor === undefined ? undefined : Number(decodeCursor(list, {}, cursor))
-      if ((await findDelivery(pool, id)) === undefined) throw notFound()
+      const position =
+        cursor === undefined ? undefined : Number(decodeCursor(list, {}, cursor, NUMBER_POSITION))
+      if ((await findDelivery(pool, id, scopeOf(request))) === undefined) throw notFound()
       const found = await listAttempts(pool, id, {
         limit: limit + 1,
         ...(position !== undefined && { cursor: position }),
@@ -142,6 +159,7 @@ export function registerDeliveries(app: Api, { store, queue, logger }: ApiContex
   app.post(
     '/deliveries/:delivery/retry',
     {
+      config: { roles: ['owner'] },
       schema: {
         summary: 'Send again now',
         description:
@@ -156,10 +174,16 @@ export function registerDeliveries(app: Api, { store, queue, logger }: ApiContex
         },
       },
     },
-    async ({ params: { delivery } }, reply) => {
-      const result = await retryDelivery({ pool, queue, logger }, deliveryId(delivery))
+    async (request, reply) => {
+      const id = deliveryId(request.params.delivery)
+      const result = await retryDelivery({ pool, queue, logger }, id, scopeOf(request))
       switch (result.kind) {
         case 'due':
+          request.change = {
+            resource: 'delivery',
+            id: encodeId('dlv', id),
+            ownerId: result.delivery.ownerId,
+          }
           return reply.code(202).send(toDelivery(result.delivery))
         case 'unknown':
           throw notFound()

@@ -32,8 +32,10 @@ import {
   loadEndpointHealth,
   updateEndpoint,
 } from '@posthorn/store'
+import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import type { Api, ApiContext } from '../api.ts'
+import type { Change } from '../audit.ts'
 import { decodeCursor, pageOf } from '../cursor.ts'
 import { createEventTypeHint } from '../event-type-hint.ts'
 import { ProblemError } from '../problem-details.ts'
@@ -76,6 +78,7 @@ export function registerEndpoints(app: Api, context: ApiContext): void {
   app.post(
     '/owners/:owner/endpoints',
     {
+      config: { roles: ['owner'] },
       schema: {
         summary: 'Make an endpoint',
         description: 'The signing secret is in this answer, and at …/secret afterwards.',
@@ -87,11 +90,13 @@ export function registerEndpoints(app: Api, context: ApiContext): void {
         response: { 201: CreatedEndpoint, ...problemResponses(...endpointProblems, 'invalid_secret') },
       },
     },
-    async ({ params: { owner }, body: { secret: givenSecret, ...body } }, reply) => {
-      const { id: ownerId } = await requireOwner(prisma, owner)
+    async (request, reply) => {
+      const { secret: givenSecret, ...body } = request.body
+      const { id: ownerId } = await requireOwner(prisma, request)
       const input = { ...body, ...judged(context, body) }
       const secret = secretBytes(givenSecret)
       const endpoint = await saved(context, body, createEndpoint(prisma, ownerId, input, secret))
+      request.change = changeOf(endpoint)
       return reply.code(201).send({ ...toEndpoint(endpoint), secret: secretText(secret) })
     },
   )
@@ -99,6 +104,7 @@ export function registerEndpoints(app: Api, context: ApiContext): void {
   app.get(
     '/owners/:owner/endpoints',
     {
+      config: { roles: ['read', 'owner'] },
       schema: {
         summary: 'List the endpoints of an owner, newest first',
         operationId: 'listEndpoints',
@@ -112,8 +118,9 @@ export function registerEndpoints(app: Api, context: ApiContext): void {
         },
       },
     },
-    async ({ params: { owner }, query: { limit = LIST_LIMIT_DEFAULT, cursor } }) => {
-      const { id: ownerId } = await requireOwner(prisma, owner)
+    async (request) => {
+      const { limit = LIST_LIMIT_DEFAULT, cursor } = request.query
+      const { id: ownerId } = await requireOwner(prisma, request)
       const list = `endpoints of ${ownerId}`
       const found = await listEndpoints(prisma, ownerId, {
         limit: limit + 1,
@@ -127,6 +134,7 @@ export function registerEndpoints(app: Api, context: ApiContext): void {
   app.get(
     '/owners/:owner/endpoints/:endpoint',
     {
+      config: { roles: ['read', 'owner'] },
       schema: {
         summary: 'Get an endpoint',
         description: 'With the state of its circuit breaker, and how many deliveries wait for it.',
@@ -137,8 +145,8 @@ export function registerEndpoints(app: Api, context: ApiContext): void {
         response: { 200: EndpointWithHealth, ...problemResponses('not_found') },
       },
     },
-    async ({ params: { owner, endpoint } }) => {
-      const found = await requireEndpoint(prisma, owner, endpoint)
+    async (request) => {
+      const found = await requireEndpoint(prisma, request)
       return { ...toEndpoint(found), health: await readHealth(store.pool, found.id) }
     },
   )
@@ -146,6 +154,7 @@ export function registerEndpoints(app: Api, context: ApiContext): void {
   app.patch(
     '/owners/:owner/endpoints/:endpoint',
     {
+      config: { roles: ['owner'] },
       schema: {
         summary: 'Change an endpoint',
         description:
@@ -158,17 +167,24 @@ export function registerEndpoints(app: Api, context: ApiContext): void {
         response: { 200: Endpoint, ...problemResponses(...endpointProblems) },
       },
     },
-    async ({ params: { owner, endpoint }, body }) => {
-      const { id: ownerId } = await requireOwner(prisma, owner)
+    async (request) => {
+      const {
+        params: { endpoint },
+        body,
+      } = request
+      const { id: ownerId } = await requireOwner(prisma, request)
       const change = { ...body, ...judged(context, body) }
       const result = updateEndpoint(prisma, endpointKey(ownerId, endpoint), change)
-      return toEndpoint(await saved(context, body, result))
+      const endpointAfter = await saved(context, body, result)
+      request.change = changeOf(endpointAfter)
+      return toEndpoint(endpointAfter)
     },
   )
 
   app.delete(
     '/owners/:owner/endpoints/:endpoint',
     {
+      config: { roles: ['owner'] },
       schema: {
         summary: 'Delete an endpoint',
         description: 'What was sent stays in the log. Deliveries that are pending end as cancelled.',
@@ -179,9 +195,11 @@ export function registerEndpoints(app: Api, context: ApiContext): void {
         response: { 204: Type.Null({ description: 'It is deleted.' }), ...problemResponses('not_found') },
       },
     },
-    async ({ params: { owner, endpoint } }, reply) => {
-      const { id: ownerId } = await requireOwner(prisma, owner)
-      if (!(await deleteEndpoint(prisma, endpointKey(ownerId, endpoint)))) throw endpointNotFound()
+    async (request, reply) => {
+      const { id: ownerId } = await requireOwner(prisma, request)
+      const deleted = await deleteEndpoint(prisma, endpointKey(ownerId, request.params.endpoint))
+      if (deleted === undefined) throw endpointNotFound()
+      request.change = changeOf({ id: deleted, ownerId })
       return reply.code(204).send(null)
     },
   )
@@ -189,6 +207,7 @@ export function registerEndpoints(app: Api, context: ApiContext): void {
   app.get(
     '/owners/:owner/endpoints/:endpoint/secret',
     {
+      config: { roles: ['owner'] },
       schema: {
         summary: 'Get the signing secret of an endpoint',
         operationId: 'getEndpointSecret',
@@ -198,8 +217,8 @@ export function registerEndpoints(app: Api, context: ApiContext): void {
         response: { 200: EndpointSecret, ...problemResponses('not_found') },
       },
     },
-    async ({ params: { owner, endpoint } }, reply) => {
-      const { id } = await requireEndpoint(prisma, owner, endpoint)
+    async (request, reply) => {
+      const { id } = await requireEndpoint(prisma, request)
       const secret = await findEndpointSecret(prisma, id)
       if (secret === undefined) throw endpointNotFound()
       return reply.header('cache-control', 'no-store').send({ secret: secretText(secret) })
@@ -207,13 +226,13 @@ export function registerEndpoints(app: Api, context: ApiContext): void {
   )
 }
 
-/** Looks up an endpoint under its owner; another owner's is the same 404 as a missing one. */
+/** Looks up the endpoint in the path under its owner; another owner's is the same 404 as a missing one. */
 export async function requireEndpoint(
   prisma: ApiContext['store']['prisma'],
-  owner: string,
-  endpoint: string,
+  request: FastifyRequest,
 ): Promise<EndpointRecord> {
-  const { id: ownerId } = await requireOwner(prisma, owner)
+  const { endpoint } = request.params as { endpoint: string }
+  const { id: ownerId } = await requireOwner(prisma, request)
   const found = await findEndpoint(prisma, endpointKey(ownerId, endpoint))
   if (found === undefined) throw endpointNotFound()
   return found
@@ -224,6 +243,10 @@ function endpointKey(ownerId: string, text: string): EndpointKey {
   if (id !== undefined) return { ownerId, id }
   if (isUid(text)) return { ownerId, uid: text }
   throw endpointNotFound()
+}
+
+function changeOf({ id, ownerId }: Pick<EndpointRecord, 'id' | 'ownerId'>): Change {
+  return { resource: 'endpoint', id: encodeId('ep', id), ownerId }
 }
 
 export function endpointNotFound(): ProblemError {

@@ -18,12 +18,16 @@ import {
 } from '@posthorn/store'
 import { Type } from 'typebox'
 import type { Api, ApiContext } from '../api.ts'
+import type { Change } from '../audit.ts'
 import { decodeCursor, pageOf } from '../cursor.ts'
 import { ProblemError } from '../problem-details.ts'
 import { bearer, bodyProblems, problemResponses } from '../route-schema.ts'
 
 const tags = ['Event types']
 const params = Type.Object({ name: Type.String({ description: 'Name of the event type.' }) })
+
+/** Any that could be a name: the list goes on after it. */
+const EVENT_TYPE_POSITION = /^[\w.]{1,128}$/
 
 /** The catalogue of events that may be emitted. */
 export function registerEventTypes(app: Api, { store }: ApiContext): void {
@@ -58,6 +62,7 @@ export function registerEventTypes(app: Api, { store }: ApiContext): void {
           `${request.body.name} is in the catalogue already. Change it with PATCH /v1/event-types/${request.body.name}.`,
         )
       }
+      request.change = changeOf(request.body.name)
       return reply.code(201).send(toEventType(result.eventType))
     },
   )
@@ -65,6 +70,7 @@ export function registerEventTypes(app: Api, { store }: ApiContext): void {
   app.get(
     '/event-types',
     {
+      config: { roles: ['read'] },
       schema: {
         summary: 'List event types, by name',
         operationId: 'listEventTypes',
@@ -81,7 +87,7 @@ export function registerEventTypes(app: Api, { store }: ApiContext): void {
       const list = 'event-types'
       const found = await listEventTypes(prisma, {
         limit: limit + 1,
-        ...(cursor !== undefined && { cursor: decodeCursor(list, {}, cursor) }),
+        ...(cursor !== undefined && { cursor: decodeCursor(list, {}, cursor, EVENT_TYPE_POSITION) }),
       })
       const page = pageOf(found, limit, list, {}, ({ name }) => name)
       return { data: page.items.map(toEventType), next: page.next }
@@ -91,6 +97,7 @@ export function registerEventTypes(app: Api, { store }: ApiContext): void {
   app.get(
     '/event-types/:name',
     {
+      config: { roles: ['read'] },
       schema: {
         summary: 'Get an event type',
         operationId: 'getEventType',
@@ -123,10 +130,12 @@ export function registerEventTypes(app: Api, { store }: ApiContext): void {
         },
       },
     },
-    async ({ params: { name }, body }) => {
+    async (request) => {
+      const { name } = request.params
       refuseReserved(name)
-      const eventType = isEventType(name) ? await updateEventType(prisma, name, body) : undefined
+      const eventType = isEventType(name) ? await updateEventType(prisma, name, request.body) : undefined
       if (eventType === undefined) throw notFound()
+      request.change = changeOf(name)
       return toEventType(eventType)
     },
   )
@@ -146,7 +155,8 @@ export function registerEventTypes(app: Api, { store }: ApiContext): void {
         },
       },
     },
-    async ({ params: { name } }, reply) => {
+    async (request, reply) => {
+      const { name } = request.params
       refuseReserved(name)
       const result = isEventType(name) ? await deleteEventType(prisma, name) : { kind: 'unknown' as const }
       if (result.kind === 'unknown') throw notFound()
@@ -156,9 +166,14 @@ export function registerEventTypes(app: Api, { store }: ApiContext): void {
           `${result.endpoints} endpoints subscribe to ${name}. Take it out of their eventTypes first.`,
         )
       }
+      request.change = changeOf(name)
       return reply.code(204).send(null)
     },
   )
+}
+
+function changeOf(name: string): Change {
+  return { resource: 'event-type', id: name, ownerId: null }
 }
 
 function notFound(): ProblemError {

@@ -5,15 +5,25 @@ import { ProblemError } from '../problem-details.ts'
 /**
  * UUID of the owner that a list is narrowed to. One that was deleted can still be named by its id.
  *
+ * @param scope UUID of the one owner whose things may be found: the list is narrowed to it in any case, and no
+ *   other owner is known
  * @throws {ProblemError} `unknown_owner`
  */
-export async function ownerFilter(prisma: Prisma, text: string | undefined): Promise<string | undefined> {
-  if (text === undefined) return undefined
+export async function ownerFilter(
+  prisma: Prisma,
+  text: string | undefined,
+  scope?: string,
+): Promise<string | undefined> {
+  if (text === undefined) return scope
   const id = decodeId('own', text)
-  if (id !== undefined) return id
-  const owner = isUid(text) ? await findOwner(prisma, { uid: text }) : undefined
+  if (id !== undefined && (scope === undefined || id === scope)) return id
+  const owner = id === undefined && isUid(text) ? await findOwner(prisma, { uid: text }, scope) : undefined
   if (owner !== undefined) return owner.id
-  throw new ProblemError('unknown_owner', `There is no owner ${text}. GET /v1/owners lists them.`)
+  throw unknownOwner(text)
+}
+
+export function unknownOwner(text: string): ProblemError {
+  return new ProblemError('unknown_owner', `There is no owner ${text}. GET /v1/owners lists them.`)
 }
 
 /** UUID of the endpoint that a list is narrowed to: an id, or a uid where the owner is given too. */

@@ -27,6 +27,7 @@ import { createEventTypeHint } from '../event-type-hint.ts'
 import { givenTime } from '../given-times.ts'
 import { faultProblem } from '../json-body.ts'
 import type { FoundData } from '../json-members.ts'
+import { scopeOf } from '../principal.ts'
 import { ProblemError, problemOf } from '../problem-details.ts'
 import { bearer, bodyProblems, problemResponses } from '../route-schema.ts'
 import { compileValidate } from '../validation.ts'
@@ -72,7 +73,7 @@ export function registerMessages(app: Api, context: ApiContext): void {
     '/messages',
     {
       bodyLimit: settings.payloadBytesMax,
-      config: { members: 'data', emitters: true },
+      config: { members: 'data', roles: ['emit'] },
       onRequest: refuseWhenOverloaded,
       schema: {
         summary: 'Emit an event',
@@ -113,7 +114,7 @@ export function registerMessages(app: Api, context: ApiContext): void {
     '/messages/batch',
     {
       bodyLimit: Math.max(BATCH_BYTES_MAX, settings.payloadBytesMax + 64 * 1024),
-      config: { members: 'messages[].data', emitters: true },
+      config: { members: 'messages[].data', roles: ['emit'] },
       onRequest: refuseWhenOverloaded,
       schema: {
         summary: `Emit up to ${BATCH_MESSAGES_MAX} events`,
@@ -162,6 +163,7 @@ export function registerMessages(app: Api, context: ApiContext): void {
   app.get(
     '/messages',
     {
+      config: { roles: ['read', 'owner'] },
       schema: {
         summary: 'List messages, newest first, without their payloads',
         operationId: 'listMessages',
@@ -174,10 +176,11 @@ export function registerMessages(app: Api, context: ApiContext): void {
         },
       },
     },
-    async ({ query: { limit = LIST_LIMIT_DEFAULT, cursor, ...filters } }) => {
+    async (request) => {
+      const { limit = LIST_LIMIT_DEFAULT, cursor, ...filters } = request.query
       const list = 'messages'
       const position = cursor === undefined ? undefined : decodeCursor(list, filters, cursor)
-      const ownerId = await ownerFilter(store.prisma, filters.owner)
+      const ownerId = await ownerFilter(store.prisma, filters.owner, scopeOf(request))
       const found = await listMessages(
         store.pool,
         {
@@ -195,6 +198,7 @@ export function registerMessages(app: Api, context: ApiContext): void {
   app.get(
     '/messages/:message',
     {
+      config: { roles: ['read', 'owner'] },
       schema: {
         summary: 'Get a message with its payload',
         operationId: 'getMessage',
@@ -204,9 +208,9 @@ export function registerMessages(app: Api, context: ApiContext): void {
         response: { 200: MessageWithPayload, ...problemResponses('not_found') },
       },
     },
-    async ({ params: { message } }, reply) => {
-      const id = decodeId('msg', message)
-      const found = id === undefined ? undefined : await findMessage(store.pool, id)
+    async (request, reply) => {
+      const id = decodeId('msg', request.params.message)
+      const found = id === undefined ? undefined : await findMessage(store.pool, id, scopeOf(request))
       if (found === undefined) {
         throw new ProblemError('not_found', 'There is no such message. GET /v1/messages lists them.')
       }

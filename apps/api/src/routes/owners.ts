@@ -18,9 +18,12 @@ import {
   type OwnerRecord,
   updateOwner,
 } from '@posthorn/store'
+import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import type { Api, ApiContext } from '../api.ts'
+import type { Change } from '../audit.ts'
 import { decodeCursor, pageOf } from '../cursor.ts'
+import { scopeOf } from '../principal.ts'
 import { ProblemError } from '../problem-details.ts'
 import { bearer, bodyProblems, problemResponses } from '../route-schema.ts'
 
@@ -43,9 +46,10 @@ export function registerOwners(app: Api, { store }: ApiContext): void {
         response: { 201: Owner, ...problemResponses(...bodyProblems, 'uid_taken') },
       },
     },
-    async ({ body }, reply) => {
-      const result = await createOwner(prisma, body)
-      if (result.kind === 'uid-taken') throw uidTaken(body.uid)
+    async (request, reply) => {
+      const result = await createOwner(prisma, request.body)
+      if (result.kind === 'uid-taken') throw uidTaken(request.body.uid)
+      request.change = changeOf(result.owner.id)
       return reply.code(201).send(toOwner(result.owner))
     },
   )
@@ -53,6 +57,7 @@ export function registerOwners(app: Api, { store }: ApiContext): void {
   app.get(
     '/owners',
     {
+      config: { roles: ['read'] },
       schema: {
         summary: 'List owners, newest first',
         operationId: 'listOwners',
@@ -79,6 +84,7 @@ export function registerOwners(app: Api, { store }: ApiContext): void {
   app.get(
     '/owners/:owner',
     {
+      config: { roles: ['read'] },
       schema: {
         summary: 'Get an owner',
         operationId: 'getOwner',
@@ -88,7 +94,7 @@ export function registerOwners(app: Api, { store }: ApiContext): void {
         response: { 200: Owner, ...problemResponses('not_found') },
       },
     },
-    async ({ params: { owner } }) => toOwner(await requireOwner(prisma, owner)),
+    async (request) => toOwner(await requireOwner(prisma, request)),
   )
 
   app.patch(
@@ -104,10 +110,12 @@ export function registerOwners(app: Api, { store }: ApiContext): void {
         response: { 200: Owner, ...problemResponses(...bodyProblems, 'not_found', 'uid_taken') },
       },
     },
-    async ({ params: { owner }, body }) => {
-      const result = await updateOwner(prisma, ownerKey(owner), body)
+    async (request) => {
+      const { params, body } = request
+      const result = await updateOwner(prisma, ownerKey(params.owner), body)
       if (result.kind === 'unknown') throw ownerNotFound()
       if (result.kind === 'uid-taken') throw uidTaken(body.uid!)
+      request.change = changeOf(result.owner.id)
       return toOwner(result.owner)
     },
   )
@@ -125,19 +133,27 @@ export function registerOwners(app: Api, { store }: ApiContext): void {
         response: { 204: Type.Null({ description: 'It is deleted.' }), ...problemResponses('not_found') },
       },
     },
-    async ({ params: { owner } }, reply) => {
-      if (!(await deleteOwner(prisma, ownerKey(owner)))) throw ownerNotFound()
+    async (request, reply) => {
+      const id = await deleteOwner(prisma, ownerKey(request.params.owner))
+      if (id === undefined) throw ownerNotFound()
+      request.change = changeOf(id)
       return reply.code(204).send(null)
     },
   )
 }
 
-/** @throws {ProblemError} `not_found`, the same for an id of another kind as for one that is missing */
+/**
+ * The owner in the path, if the request may find it.
+ *
+ * @throws {ProblemError} `not_found`, the same for an id of another kind and for another owner than the key is for
+ *   as for one that is missing
+ */
 export async function requireOwner(
   prisma: ApiContext['store']['prisma'],
-  text: string,
+  request: FastifyRequest,
 ): Promise<OwnerRecord> {
-  const owner = await findOwner(prisma, ownerKey(text))
+  const { owner: text } = request.params as { owner: string }
+  const owner = await findOwner(prisma, ownerKey(text), scopeOf(request))
   if (owner === undefined) throw ownerNotFound()
   return owner
 }
@@ -147,6 +163,10 @@ function ownerKey(text: string): OwnerKey {
   if (id !== undefined) return { id }
   if (isUid(text)) return { uid: text }
   throw ownerNotFound()
+}
+
+function changeOf(ownerId: string): Change {
+  return { resource: 'owner', id: encodeId('own', ownerId), ownerId }
 }
 
 function ownerNotFound(): ProblemError {

@@ -21,8 +21,10 @@ import {
 } from '@posthorn/store'
 import { Type } from 'typebox'
 import type { Api, ApiContext } from '../api.ts'
+import type { Change } from '../audit.ts'
 import { decodeCursor, pageOf } from '../cursor.ts'
 import { givenTime } from '../given-times.ts'
+import { scopeOf } from '../principal.ts'
 import { ProblemError } from '../problem-details.ts'
 import { bearer, bodyProblems, problemResponses } from '../route-schema.ts'
 import { endpointNotFound, requireEndpoint } from './endpoints.ts'
@@ -41,6 +43,7 @@ export function registerReplays(app: Api, { store }: ApiContext): void {
   app.post(
     '/owners/:owner/endpoints/:endpoint/replays',
     {
+      config: { roles: ['owner'] },
       schema: {
         summary: 'Send past messages again',
         description:
@@ -70,22 +73,24 @@ export function registerReplays(app: Api, { store }: ApiContext): void {
         },
       },
     },
-    async ({ params: { owner, endpoint }, body, headers }, reply) => {
-      const request = toRequest(await requireEndpoint(prisma, owner, endpoint), body)
+    async (request, reply) => {
+      const { body, headers } = request
+      const asked = toRequest(await requireEndpoint(prisma, request), body)
       if (body.dryRun === true) {
-        return reply.code(200).send({ dryRun: true, total: await countReplayable(pool, request) })
+        return reply.code(200).send({ dryRun: true, total: await countReplayable(pool, asked) })
       }
       const key = idempotencyKey(headers['idempotency-key'])
       const result = await askReplay(
         { pool },
         {
-          ...request,
+          ...asked,
           perSecond: body.perSecond ?? REPLAY_PER_SECOND_DEFAULT,
           ...(key !== undefined && { idempotencyKey: key }),
         },
       )
-      if (result.kind !== 'asked') throw refusal(result, request)
+      if (result.kind !== 'asked') throw refusal(result, asked)
       if (result.again) reply.header('idempotent-replayed', 'true')
+      else request.change = changeOf(result.replay)
       return reply.code(202).send(toReplay(result.replay))
     },
   )
@@ -93,6 +98,7 @@ export function registerReplays(app: Api, { store }: ApiContext): void {
   app.get(
     '/owners/:owner/endpoints/:endpoint/replays',
     {
+      config: { roles: ['read', 'owner'] },
       schema: {
         summary: 'List the replays of an endpoint, newest first',
         operationId: 'listReplays',
@@ -106,8 +112,9 @@ export function registerReplays(app: Api, { store }: ApiContext): void {
         },
       },
     },
-    async ({ params: { owner, endpoint }, query: { limit = LIST_LIMIT_DEFAULT, cursor } }) => {
-      const { id } = await requireEndpoint(prisma, owner, endpoint)
+    async (request) => {
+      const { limit = LIST_LIMIT_DEFAULT, cursor } = request.query
+      const { id } = await requireEndpoint(prisma, request)
       const list = `replays of ${id}`
       const found = await listReplays(pool, id, {
         limit: limit + 1,
@@ -121,6 +128,7 @@ export function registerReplays(app: Api, { store }: ApiContext): void {
   app.get(
     '/replays/:replay',
     {
+      config: { roles: ['read', 'owner'] },
       schema: {
         summary: 'Get a replay: how far it came',
         operationId: 'getReplay',
@@ -130,12 +138,13 @@ export function registerReplays(app: Api, { store }: ApiContext): void {
         response: { 200: Replay, ...problemResponses('not_found') },
       },
     },
-    async ({ params: { replay } }) => await requireReplay(replayId(replay)),
+    async (request) => toReplay(await requireReplay(replayId(request.params.replay), scopeOf(request))),
   )
 
   app.post(
     '/replays/:replay/cancel',
     {
+      config: { roles: ['owner'] },
       schema: {
         summary: 'Cancel a replay',
         description:
@@ -147,17 +156,20 @@ export function registerReplays(app: Api, { store }: ApiContext): void {
         response: { 200: Replay, ...problemResponses('not_found') },
       },
     },
-    async ({ params: { replay } }) => {
-      const id = replayId(replay)
-      await cancelReplay(pool, id)
-      return await requireReplay(id)
+    async (request) => {
+      const id = replayId(request.params.replay)
+      const scope = scopeOf(request)
+      await cancelReplay(pool, id, scope)
+      const cancelled = await requireReplay(id, scope)
+      request.change = changeOf(cancelled)
+      return toReplay(cancelled)
     },
   )
 
-  async function requireReplay(id: string): Promise<Replay> {
-    const found = await findReplay(pool, id)
+  async function requireReplay(id: string, scope: string | undefined): Promise<ReplayRecord> {
+    const found = await findReplay(pool, id, scope)
     if (found === undefined) throw replayNotFound()
-    return toReplay(found)
+    return found
   }
 }
 
@@ -224,6 +236,10 @@ function replayId(text: string): string {
   const id = decodeId('rpl', text)
   if (id === undefined) throw replayNotFound()
   return id
+}
+
+function changeOf({ id, ownerId }: ReplayRecord): Change {
+  return { resource: 'replay', id: encodeId('rpl', id), ownerId }
 }
 
 function replayNotFound(): ProblemError {

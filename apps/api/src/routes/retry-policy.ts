@@ -9,6 +9,7 @@ export function registerRetryPolicy(app: Api, { settings: { retryPolicy } }: Api
   app.get(
     '/retry-policy',
     {
+      config: { roles: ['read'] },
       schema: {
         summary: 'Get the retry policy of the platform',
         description:
