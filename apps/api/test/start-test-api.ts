@@ -2,8 +2,8 @@ import { type AdmissionLimits, createAccept, PROCESS_LIMITS, startLoadSampler } 
 import { createAddressRule, vetUrl } from '@posthorn/egress'
 import { createDeliveryQueue, createQueueBackend } from '@posthorn/queue'
 import { createLogger, parseSettings } from '@posthorn/runtime'
-import { createStore, migrate, type Store } from '@posthorn/store'
-import { createDatabase, type TestDatabase, templateDatabase } from '@posthorn/testkit'
+import { createStore, createVault, migrate, type Store, type Vault } from '@posthorn/store'
+import { createDatabase, TEST_MASTER_KEY, type TestDatabase, templateDatabase } from '@posthorn/testkit'
 import { startApi } from '../src/server.ts'
 
 export const API_KEY = 'root-key-of-the-tests'
@@ -28,6 +28,7 @@ export interface TestApi {
   url: string
   database: TestDatabase
   store: Store
+  vault: Vault
   request(method: string, path: string, options?: RequestOptions): Promise<Answer>
   close(): Promise<void>
 }
@@ -39,6 +40,8 @@ export async function startTestApi(
     databaseUrl?: (url: string) => Promise<string>
     payloadBytesMax?: number
     limits?: Partial<AdmissionLimits>
+    /** With other master keys than those of the tests. */
+    vault?: Vault
   } = {},
 ): Promise<TestApi> {
   const logger = createLogger({ level: (process.env.LOG as 'warn') ?? 'silent', name: 'test' })
@@ -53,7 +56,8 @@ export async function startTestApi(
   const store = createStore(databaseUrl, { connectTimeoutMs: 1_000 })
   const queue = createDeliveryQueue(createQueueBackend({ kind: 'postgres', url: databaseUrl }, logger))
   const accept = createAccept({ pool: store.pool, queue, logger })
-  const settings = parseSettings({ POSTHORN_API_KEY: API_KEY })
+  const settings = parseSettings({ POSTHORN_API_KEY: API_KEY, POSTHORN_MASTER_KEY: TEST_MASTER_KEY })
+  const vault = options.vault ?? createVault(settings.masterKeys!)
   const { backlogMax, ownerShare } = settings
   const admission = startLoadSampler({
     pool: store.pool,
@@ -72,6 +76,7 @@ export async function startTestApi(
   const api = await startApi(
     {
       store,
+      vault,
       accept,
       admission,
       queue,
@@ -88,6 +93,7 @@ export async function startTestApi(
     url: api.url,
     database,
     store,
+    vault,
     request: (method, path, requestOptions) => request(api.url, method, path, requestOptions),
     async close() {
       await api.close()

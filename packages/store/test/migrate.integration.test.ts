@@ -41,6 +41,7 @@ test('an empty database gets every table and the partitions of the days ahead', 
     '20261122000300_endpoint_health',
     '20261122000400_operational_events',
     '20261122000500_rate_limit',
+    '20261125000300_secrets_at_rest',
   ])
   expect(await tables()).toEqual([
     '_prisma_migrations',
@@ -55,6 +56,7 @@ test('an empty database gets every table and the partitions of the days ahead', 
     'idempotency_keys',
     'messages',
     'operational_events',
+    'owner_keys',
     'owners',
     'replays',
   ])
