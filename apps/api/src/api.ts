@@ -4,7 +4,7 @@ import type { Accept, LoadSampler } from '@posthorn/dispatch'
 import type { VetUrlResult } from '@posthorn/egress'
 import type { DeliveryQueue } from '@posthorn/queue'
 import type { Logger, Settings } from '@posthorn/runtime'
-import type { Store } from '@posthorn/store'
+import type { Store, Vault } from '@posthorn/store'
 import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from 'fastify'
 
 /** A Fastify whose handlers are typed by their TypeBox schemas. */
@@ -19,6 +19,8 @@ export type Api = FastifyInstance<
 /** What the API works with. Whoever made it closes it, after the API. */
 export interface ApiContext {
   store: Store
+  /** Encrypts signing secrets and secret headers. */
+  vault: Vault
   accept: Pick<Accept, 'accept'>
   /** Says who may emit now. */
   admission: Pick<LoadSampler, 'admit'>

@@ -1,5 +1,5 @@
 import { type Problem, type ProblemCode, problemTitles } from '@posthorn/contracts'
-import { isUnavailable } from '@posthorn/store'
+import { isUnavailable, UnreadableSecretsError } from '@posthorn/store'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 
 export type ProblemItem = { path: string; message: string }
@@ -70,6 +70,8 @@ const statusOf: Record<ProblemCode, number> = {
   url_host_refused: 422,
   invalid_header: 422,
   invalid_secret: 422,
+  too_many_secrets: 409,
+  secrets_unreadable: 503,
   invalid_idempotency_key: 422,
   idempotency_conflict: 409,
   id_out_of_range: 422,
@@ -98,6 +100,16 @@ export function handleError(error: unknown, request: FastifyRequest, reply: Fast
         `The database does not answer now. Send the request again in ${DATABASE_RETRY_AFTER_SECONDS} seconds, a message under the same id or Idempotency-Key: then it is not doubled.`,
       ),
       { 'retry-after': String(DATABASE_RETRY_AFTER_SECONDS) },
+    )
+  }
+  if (error instanceof UnreadableSecretsError) {
+    request.log.error({ err: error, requestId: request.id, url: request.url }, 'request.secrets_unreadable')
+    return sendProblem(
+      reply,
+      problemOf(
+        'secrets_unreadable',
+        `What is encrypted of this endpoint cannot be read here. The server's log says why under requestId ${request.id}: perhaps a master key is missing in POSTHORN_MASTER_KEY.`,
+      ),
     )
   }
   const known = knownProblem(error as FastifyError, request)

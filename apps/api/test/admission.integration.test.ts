@@ -61,6 +61,7 @@ async function drain(): Promise<void> {
   })
   const deliver = createDeliver({
     pool: api.store.pool,
+    vault: api.vault,
     post,
     logger,
     queue: { enqueue: () => Promise.resolve() },

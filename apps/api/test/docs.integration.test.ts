@@ -59,6 +59,7 @@ it('/openapi.json describes every operation: summary, id, tags, security, answer
     'POST /v1/owners',
     'POST /v1/owners/{owner}/endpoints',
     'POST /v1/owners/{owner}/endpoints/{endpoint}/replays',
+    'POST /v1/owners/{owner}/endpoints/{endpoint}/secret/rotate',
     'POST /v1/owners/{owner}/tokens',
     'POST /v1/replays/{replay}/cancel',
   ])

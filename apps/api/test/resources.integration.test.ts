@@ -144,7 +144,7 @@ it('endpoints: made with a secret that only the creation and …/secret show', a
     expect((await get(`/v1/owners/eve/endpoints/${ref}`)).body).toEqual({ ...rest, health })
   expect((await get('/v1/owners/eve/endpoints')).body).toEqual({ data: [rest], next: null })
   const shown = await get('/v1/owners/eve/endpoints/books/secret')
-  expect(shown.body).toEqual({ secret })
+  expect(shown.body).toEqual({ secret, createdAt: expect.stringMatching(/Z$/), previous: [] })
   expect(shown.headers.get('cache-control')).toBe('no-store')
 })
 

@@ -3,8 +3,8 @@ import { type AdmissionLimits, createAccept, PROCESS_LIMITS, startLoadSampler } 
 import { createAddressRule, vetUrl } from '@posthorn/egress'
 import { createDeliveryQueue, createQueueBackend } from '@posthorn/queue'
 import { createLogger, parseSettings } from '@posthorn/runtime'
-import { createStore, migrate, type Store } from '@posthorn/store'
-import { createDatabase, type TestDatabase, templateDatabase } from '@posthorn/testkit'
+import { createStore, createVault, migrate, type Store, type Vault } from '@posthorn/store'
+import { createDatabase, TEST_MASTER_KEY, type TestDatabase, templateDatabase } from '@posthorn/testkit'
 import { startApi } from '../src/server.ts'
 
 export const API_KEY = 'root-key-of-the-tests'
@@ -29,6 +29,7 @@ export interface TestApi {
   url: string
   database: TestDatabase
   store: Store
+  vault: Vault
   request(method: string, path: string, options?: RequestOptions): Promise<Answer>
   /** Makes an API key with the root key. */
   createKey(input: NewApiKey): Promise<{ id: string; key: string }>
@@ -42,6 +43,8 @@ export async function startTestApi(
     databaseUrl?: (url: string) => Promise<string>
     payloadBytesMax?: number
     limits?: Partial<AdmissionLimits>
+    /** With other master keys than those of the tests. */
+    vault?: Vault
   } = {},
 ): Promise<TestApi> {
   const logger = createLogger({ level: (process.env.LOG as 'warn') ?? 'silent', name: 'test' })
@@ -56,7 +59,8 @@ export async function startTestApi(
   const store = createStore(databaseUrl, { connectTimeoutMs: 1_000 })
   const queue = createDeliveryQueue(createQueueBackend({ kind: 'postgres', url: databaseUrl }, logger))
   const accept = createAccept({ pool: store.pool, queue, logger })
-  const settings = parseSettings({ POSTHORN_API_KEY: API_KEY })
+  const settings = parseSettings({ POSTHORN_API_KEY: API_KEY, POSTHORN_MASTER_KEY: TEST_MASTER_KEY })
+  const vault = options.vault ?? createVault(settings.masterKeys!)
   const { backlogMax, ownerShare } = settings
   const admission = startLoadSampler({
     pool: store.pool,
@@ -75,6 +79,7 @@ export async function startTestApi(
   const api = await startApi(
     {
       store,
+      vault,
       accept,
       admission,
       queue,
@@ -91,6 +96,7 @@ export async function startTestApi(
     url: api.url,
     database,
     store,
+    vault,
     request: (method, path, requestOptions) => request(api.url, method, path, requestOptions),
     async createKey(input) {
       const { status, body } = await request(api.url, 'POST', '/v1/api-keys', { body: input })

@@ -10,6 +10,7 @@ import {
   platformNodeOptions,
   spawnNode,
   startRedis,
+  TEST_MASTER_KEY,
   waitFor,
 } from '@posthorn/testkit'
 import pg from 'pg'
@@ -69,6 +70,7 @@ export async function startPlatform(backend: Backend, profileDir?: string): Prom
     REDIS_URL: redis?.url,
     POSTHORN_PORT: String(port),
     POSTHORN_API_KEY: API_KEY,
+    POSTHORN_MASTER_KEY: TEST_MASTER_KEY,
     POSTHORN_EGRESS_ALLOW: '127.0.0.0/8',
     POSTHORN_LOG_LEVEL: 'warn',
     NODE_OPTIONS: platformNodeOptions(),

@@ -78,6 +78,16 @@ keys
   .description('end all owner tokens that were made so far')
   .action(async () => (await import('./keys.ts')).endTokens(process.env))
 
+const masterKey = program.command('master-key').description('the key that encrypts secrets in the database')
+masterKey
+  .command('create')
+  .description('print a new one, for POSTHORN_MASTER_KEY')
+  .action(async () => (await import('./master-key.ts')).createMasterKey())
+masterKey
+  .command('rotate')
+  .description('encrypt under the first of POSTHORN_MASTER_KEY what is under the others')
+  .action(async () => (await import('./master-key.ts')).rotateMasterKey(process.env))
+
 try {
   await program.parseAsync(process.argv.filter((argument, at) => !(at === 2 && argument === '--')))
 } catch (error) {

@@ -3,6 +3,7 @@ import type { Logger, Settings, Shutdown } from '@posthorn/runtime'
 import { openStores, prepareStores, type Stores } from './database.ts'
 import { runWorkers } from './run-workers.ts'
 import { serveApi } from './serve-api.ts'
+import { loadMasterKeys, openVault } from './vault.ts'
 
 /**
  * Everything in one process: database, migrations, worker and API, closed in the opposite order. With
@@ -16,9 +17,11 @@ export async function startPlatform(context: {
   say(line: string): void
 }): Promise<RunningApi & Stores> {
   const { settings, logger, shutdown } = context
+  const masterKeys = await loadMasterKeys(settings)
   const stores = await openStores(context, { applicationName: 'posthorn' })
   await prepareStores(stores)
-  await runWorkers({ ...stores, ...context })
-  const api = await serveApi({ ...stores, settings, logger, shutdown })
+  const vault = await openVault(stores.store.pool, masterKeys)
+  await runWorkers({ ...stores, ...context, masterKeys })
+  const api = await serveApi({ ...stores, vault, settings, logger, shutdown })
   return { ...api, ...stores }
 }

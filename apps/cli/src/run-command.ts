@@ -9,10 +9,13 @@ import {
 import { CommandError } from './command-error.ts'
 import { SUPERVISED_POOL_MAX } from './connections.ts'
 import { openStores, type Stores } from './database.ts'
+import { loadMasterKeys } from './vault.ts'
 
 export interface CommandContext extends Stores {
   env: NodeJS.ProcessEnv
   settings: Settings
+  /** Of a command that needs them; see `openVault`. */
+  masterKeys: readonly Buffer[]
   logger: Logger
   shutdown: Shutdown
 }
@@ -24,6 +27,8 @@ export interface CommandOptions {
   needsDatabaseUrl?: true
   /** The process is one of several that another one started and watches over. */
   supervised?: boolean
+  /** The command reads or writes secrets, or lets others do it. */
+  needsMasterKey?: true
   /** Where progress goes; the log where left out. */
   say?(line: string): void
 }
@@ -34,7 +39,7 @@ const SUPERVISED_BOUND_MS = 20_000
 /** Reads the settings, opens the stores and runs; what was opened is closed when the process is told to stop. */
 export async function runCommand(
   env: NodeJS.ProcessEnv,
-  { name, needsDatabaseUrl, supervised = false, say }: CommandOptions,
+  { name, needsDatabaseUrl, needsMasterKey, supervised = false, say }: CommandOptions,
   run: (context: CommandContext) => Promise<void> | void,
 ): Promise<void> {
   const settings = parseSettings(env)
@@ -43,6 +48,7 @@ export async function runCommand(
       'DATABASE_URL is not set. Set it to a PostgreSQL 18 database, or run `start`, which brings its own.',
     )
   }
+  const masterKeys = needsMasterKey ? await loadMasterKeys(settings) : []
   const logger = createLogger({ level: settings.logLevel, name })
   const boundMs = supervised ? SUPERVISED_BOUND_MS : 30_000
   const shutdown = onShutdown({ logger, boundMs, supervised })
@@ -50,5 +56,5 @@ export async function runCommand(
     { settings, logger, shutdown, say: say ?? ((line) => logger.info(line)) },
     { applicationName: name, ...(supervised && { poolMax: SUPERVISED_POOL_MAX }) },
   )
-  await run({ ...stores, env, settings, logger, shutdown })
+  await run({ ...stores, env, settings, masterKeys, logger, shutdown })
 }

@@ -3,22 +3,35 @@ import { startWorker } from '@posthorn/worker'
 import { refuseTooManyConnections } from './connections.ts'
 import type { Stores } from './database.ts'
 import { startWorkerProcesses } from './start-worker-processes.ts'
+import { openVault } from './vault.ts'
 
 /** One worker in this process, or as many processes as POSTHORN_WORKERS says; closed by `shutdown`. */
 export async function runWorkers(
-  context: Stores & { env: NodeJS.ProcessEnv; settings: Settings; logger: Logger; shutdown: Shutdown },
+  context: Stores & {
+    env: NodeJS.ProcessEnv
+    settings: Settings
+    masterKeys: readonly Buffer[]
+    logger: Logger
+    shutdown: Shutdown
+  },
 ): Promise<void> {
-  const { store, settings, logger, shutdown } = context
+  const { store, settings, masterKeys, logger, shutdown } = context
+  const vault = await openVault(store.pool, masterKeys)
   if (settings.workers === 1) {
-    const worker = startWorker(context)
+    const worker = startWorker({ ...context, vault })
     shutdown.defer('worker', () => worker.close())
     return
   }
   await refuseTooManyConnections(store.pool, settings)
   const processes = startWorkerProcesses({
     count: settings.workers,
-    // The database may be the embedded one, of which the environment knows nothing.
-    env: { ...context.env, DATABASE_URL: context.databaseUrl, POSTHORN_WORKERS: '1' },
+    env: {
+      ...context.env,
+      // Database and keys may be the embedded ones, of which the environment knows nothing.
+      DATABASE_URL: context.databaseUrl,
+      POSTHORN_MASTER_KEY: masterKeys.map((key) => key.toString('base64')).join(),
+      POSTHORN_WORKERS: '1',
+    },
     logger,
   })
   shutdown.defer('worker processes', () => processes.close())

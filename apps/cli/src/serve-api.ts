@@ -3,14 +3,15 @@ import { createAccept, PROCESS_LIMITS, startLoadSampler } from '@posthorn/dispat
 import { createAddressRule, vetUrl } from '@posthorn/egress'
 import { createDeliveryQueue } from '@posthorn/queue'
 import { type Logger, type Settings, type Shutdown, version } from '@posthorn/runtime'
+import type { Vault } from '@posthorn/store'
 import { CommandError } from './command-error.ts'
 import type { Stores } from './database.ts'
 
 /** The REST API on its own way into the database and the queue, closed by `shutdown`. */
 export async function serveApi(
-  context: Stores & { settings: Settings; logger: Logger; shutdown: Shutdown },
+  context: Stores & { vault: Vault; settings: Settings; logger: Logger; shutdown: Shutdown },
 ): Promise<RunningApi> {
-  const { store, backend, settings, logger, shutdown } = context
+  const { store, backend, vault, settings, logger, shutdown } = context
   const queue = createDeliveryQueue(backend)
   shutdown.defer('queue', () => queue.close())
   const accept = createAccept({ pool: store.pool, queue, logger })
@@ -25,7 +26,7 @@ export async function serveApi(
   const rule = createAddressRule({ allow: settings.egressAllow })
   const { host, port } = settings
   const api = await startApi(
-    { store, accept, admission, queue, vetUrl: (url) => vetUrl(url, rule), settings, logger, version },
+    { store, vault, accept, admission, queue, vetUrl: (url) => vetUrl(url, rule), settings, logger, version },
     { host, port },
   ).catch((error: NodeJS.ErrnoException) => {
     throw error.code === 'EADDRINUSE'

@@ -6,7 +6,8 @@ export async function worker(
   env: NodeJS.ProcessEnv,
   { supervised = false }: { supervised?: boolean } = {},
 ): Promise<void> {
-  await runCommand(env, { name: 'posthorn-worker', needsDatabaseUrl: true, supervised }, async (context) => {
+  const options = { name: 'posthorn-worker', needsDatabaseUrl: true, needsMasterKey: true, supervised } as const
+  await runCommand(env, options, async (context) => {
     await runWorkers(context)
     // Of several, each says it of itself.
     if (context.settings.workers === 1) context.logger.info('worker.ready')

@@ -1,5 +1,5 @@
 import { createPool, waitForDatabase } from '@posthorn/store'
-import { createDatabase, freePort, startProxy } from '@posthorn/testkit'
+import { createDatabase, freePort, startProxy, TEST_MASTER_KEY } from '@posthorn/testkit'
 import { describe, type TestContext, test } from 'vitest'
 
 import { makeDataDir, spawnPosthorn } from './spawn-posthorn.ts'
@@ -17,6 +17,16 @@ describe('what the user can mend is one line and exit code 1', () => {
     [['api'], {}, /^posthorn: DATABASE_URL is not set/],
     [['worker'], {}, /^posthorn: DATABASE_URL is not set/],
     [['migrate'], {}, /^posthorn: DATABASE_URL is not set/],
+    ...['api', 'worker', 'start', 'migrate'].map((command): [string[], Record<string, string>, RegExp] => [
+      [command],
+      { DATABASE_URL: `postgres://a:${PASSWORD}@127.0.0.1:1/a` },
+      /^posthorn: POSTHORN_MASTER_KEY is not set.*openssl rand -base64 32/,
+    ]),
+    [
+      ['api'],
+      { POSTHORN_MASTER_KEY: PASSWORD },
+      /^posthorn: POSTHORN_MASTER_KEY cannot be used: it must be 32 bytes/,
+    ],
   ])('%j with %j', async ([args, env, line], context) => {
     const { expect } = context
     const posthorn = spawnPosthorn(context, args, env)
@@ -35,7 +45,10 @@ describe('what the user can mend is one line and exit code 1', () => {
     const { expect } = context
     const url = new URL(await makeDatabase(context))
     change(url)
-    const posthorn = spawnPosthorn(context, ['migrate'], { DATABASE_URL: url.href })
+    const posthorn = spawnPosthorn(context, ['migrate'], {
+      DATABASE_URL: url.href,
+      POSTHORN_MASTER_KEY: TEST_MASTER_KEY,
+    })
     expect(await posthorn.exited).toEqual({ code: 1, signal: null })
     expect(posthorn.stderr()).toMatch(/^posthorn: .*DATABASE_URL.*\n$/)
     expect(`${posthorn.stdout()}${posthorn.stderr()}`).not.toContain(url.password)
@@ -48,7 +61,10 @@ test.concurrent('a database that is not there at start is waited for, and used w
   const proxy = await startProxy(await makeDatabase(context))
   context.onTestFinished(() => proxy.close())
   await proxy.cut()
-  const posthorn = spawnPosthorn(context, ['migrate'], { DATABASE_URL: proxy.url })
+  const posthorn = spawnPosthorn(context, ['migrate'], {
+    DATABASE_URL: proxy.url,
+    POSTHORN_MASTER_KEY: TEST_MASTER_KEY,
+  })
   await posthorn.waitForLine(/^Waiting up to \d+ s for the database \(.*ECONNREFUSED.*\)/)
   await proxy.restore()
   expect(await posthorn.exited).toEqual({ code: 0, signal: null })
@@ -74,7 +90,11 @@ test.concurrent('a database that does not come is given up with what to do', asy
 
 test.concurrent('migrate makes the database once, and keys create makes a key that the API takes', async (context) => {
   const { expect } = context
-  const env = { DATABASE_URL: await makeDatabase(context), POSTHORN_PORT: '0' }
+  const env = {
+    DATABASE_URL: await makeDatabase(context),
+    POSTHORN_PORT: '0',
+    POSTHORN_MASTER_KEY: TEST_MASTER_KEY,
+  }
   const first = spawnPosthorn(context, ['migrate'], env)
   expect(await first.exited).toEqual({ code: 0, signal: null })
   expect(first.stdout()).toMatch(/^Applied: \S+_init/m)

@@ -1,4 +1,11 @@
-import { createDatabase, freePort, type NodeProcess, spawnNode, type TestDatabase } from '@posthorn/testkit'
+import {
+  createDatabase,
+  freePort,
+  type NodeProcess,
+  spawnNode,
+  TEST_MASTER_KEY,
+  type TestDatabase,
+} from '@posthorn/testkit'
 import { afterEach, beforeEach, expect, inject, test } from 'vitest'
 import { type ComposeService, ROOT, readComposeFile, resolveEnvironment } from './compose-file.ts'
 
@@ -33,7 +40,11 @@ test.each(['migrate', 'api', 'worker'])(
 test('migrate ends, api gets healthy by its own check, worker gets ready, and both stop on SIGTERM', async () => {
   const port = await freePort()
   const env = {
-    ...resolveEnvironment(services.api!, { POSTHORN_API_KEY: API_KEY, POSTGRES_PASSWORD: 'unused' }),
+    ...resolveEnvironment(services.api!, {
+      POSTHORN_API_KEY: API_KEY,
+      POSTHORN_MASTER_KEY: TEST_MASTER_KEY,
+      POSTGRES_PASSWORD: 'unused',
+    }),
     DATABASE_URL: database.url,
     // Without a Redis in the run the queue is in the database: the commands are the same.
     REDIS_URL: inject('redisUrl'),

@@ -1,11 +1,15 @@
 import { readFileSync } from 'node:fs'
 import { parseSettings } from '@posthorn/runtime'
-import { spawnNode } from '@posthorn/testkit'
+import { spawnNode, TEST_MASTER_KEY } from '@posthorn/testkit'
 import { describe, expect, test } from 'vitest'
 import { ROOT, readComposeFile, resolveEnvironment } from './compose-file.ts'
 
 const { services, volumes } = readComposeFile()
-const secrets = { POSTHORN_API_KEY: 'k'.repeat(32), POSTGRES_PASSWORD: 'p'.repeat(32) }
+const secrets = {
+  POSTHORN_API_KEY: 'k'.repeat(32),
+  POSTHORN_MASTER_KEY: TEST_MASTER_KEY,
+  POSTGRES_PASSWORD: 'p'.repeat(32),
+}
 const ours = ['migrate', 'api', 'worker'].map((name) => ({ name, service: services[name]! }))
 
 describe.each(ours)('$name in docker-compose.yml', ({ service }) => {

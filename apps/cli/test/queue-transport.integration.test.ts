@@ -8,6 +8,7 @@ import {
   type Receiver,
   startReceiver,
   startRedis,
+  TEST_MASTER_KEY,
 } from '@posthorn/testkit'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { makeDataDir, spawnPosthorn } from './spawn-posthorn.ts'
@@ -68,6 +69,7 @@ async function startStores(kind: string): Promise<{ target: QueueTarget; env: Re
     POSTHORN_DATA_DIR: await makeDataDir({ onTestFinished }),
     POSTHORN_PORT: '0',
     POSTHORN_API_KEY: KEY,
+    POSTHORN_MASTER_KEY: TEST_MASTER_KEY,
     POSTHORN_EGRESS_ALLOW: '127.0.0.0/8',
   }
   if (kind === 'postgres') return { target: { databaseUrl: database.url }, env }

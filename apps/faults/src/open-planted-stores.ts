@@ -7,11 +7,12 @@ import {
   type Settings,
   type Shutdown,
 } from '@posthorn/runtime'
-import { createStore, type Pool, type Store, waitForDatabase } from '@posthorn/store'
+import { createStore, createVault, type Pool, type Store, type Vault, waitForDatabase } from '@posthorn/store'
 import type { PlantedBug } from './planted-bugs.ts'
 
 export interface PlantedContext {
   store: Store
+  vault: Vault
   backend: QueueBackend
   settings: Settings
   logger: Logger
@@ -34,7 +35,9 @@ export async function openPlantedStores(bug: PlantedBug, name: string): Promise<
       : { kind: 'redis', url: settings.redisUrl },
     logger,
   )
-  return { store, backend: withWorkerOptions(backend, bug.workerOptions ?? {}), settings, logger, shutdown }
+  const vault = createVault(settings.masterKeys!)
+  const planted = withWorkerOptions(backend, bug.workerOptions ?? {})
+  return { store, vault, backend: planted, settings, logger, shutdown }
 }
 
 function withWorkerOptions(backend: QueueBackend, more: Record<string, number>): QueueBackend {

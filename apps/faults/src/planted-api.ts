@@ -7,7 +7,7 @@ import { openPlantedStores } from './open-planted-stores.ts'
 import { findPlantedBug } from './planted-bugs.ts'
 
 const bug = findPlantedBug(process.argv[2])
-const { store, backend, settings, logger, shutdown } = await openPlantedStores(bug, 'posthorn-api')
+const { store, vault, backend, settings, logger, shutdown } = await openPlantedStores(bug, 'posthorn-api')
 const queue = createDeliveryQueue(backend)
 shutdown.defer('queue', () => queue.close())
 const accept = createAccept({ pool: store.pool, queue, logger })
@@ -15,7 +15,7 @@ shutdown.defer('acceptance', () => accept.close())
 const rule = createAddressRule({ allow: settings.egressAllow })
 const api = await startApi(
   {
-    ...{ store, queue, settings, logger },
+    ...{ store, vault, queue, settings, logger },
     accept: bug.decorateAccept?.(accept) ?? accept,
     // Nothing here is to be refused for load: what is planted has to show.
     admission: { admit: () => ({ kind: 'admitted' }) },

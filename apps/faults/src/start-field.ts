@@ -10,6 +10,7 @@ import {
   startPostgres,
   startProxy,
   startRedis,
+  TEST_MASTER_KEY,
   type TestPostgres,
   type TestRedis,
   waitFor,
@@ -133,6 +134,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
     REDIS_URL: redis?.url,
     POSTHORN_PORT: String(port),
     POSTHORN_API_KEY: API_KEY,
+    POSTHORN_MASTER_KEY: TEST_MASTER_KEY,
     POSTHORN_EGRESS_ALLOW: '127.0.0.0/8',
     ...options.settings,
   }

@@ -20,11 +20,12 @@ import {
   type QueueBackend,
 } from '@posthorn/queue'
 import { type Logger, type Settings, version } from '@posthorn/runtime'
-import type { Store } from '@posthorn/store'
+import type { Store, Vault } from '@posthorn/store'
 import { startMaintenance } from './maintenance.ts'
 
 export interface WorkerContext {
   store: Store
+  vault: Vault
   backend: QueueBackend
   settings: Settings
   logger: Logger
@@ -51,6 +52,7 @@ const DRAIN_MS = 10_000
  */
 export function startWorker({
   store,
+  vault,
   backend,
   settings,
   logger,
@@ -65,7 +67,7 @@ export function startWorker({
     userAgent: `Posthorn/${version}`,
   })
   const policy = { ...healthPolicy(settings), ...otherwise }
-  const deliver = createDeliver({ pool, post, logger, queue, settings, policy })
+  const deliver = createDeliver({ pool, vault, post, logger, queue, settings, policy })
   const accept = createAccept({ pool, queue, logger })
   const deliveryWorker = createDeliveryWorker(backend, { concurrency: JOBS_AT_ONCE }, deliver.deliver)
   const surplusWorker = createSurplusWorker(backend, { concurrency: JOBS_AT_ONCE }, deliver.deliverSurplus)

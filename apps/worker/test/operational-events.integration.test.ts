@@ -73,6 +73,10 @@ describeEachBackend((backend) => {
     return verify(body, headers, secret)
   }
 
+  function access() {
+    return { prisma: platform.store.prisma, vault: platform.vault }
+  }
+
   async function outbox(): Promise<number> {
     const { rows } = await platform.store.pool.query('SELECT count(*)::int AS count FROM operational_events')
     return rows[0].count
@@ -173,7 +177,7 @@ describeEachBackend((backend) => {
       reason: disabledReason,
       since: disabledAt!.toISOString(),
     })
-    await updateEndpoint(platform.store.prisma, { ownerId, id: endpoint.id }, { enabled: true })
+    await updateEndpoint(access(), { ownerId, id: endpoint.id }, { enabled: true })
     await arrived('endpoint.disabled', 'endpoint.recovered', 'message.exhausted')
     expect(only('posthorn', 'endpoint.recovered', subscribers.posthorn).data).toMatchObject({
       ...about(endpoint),
@@ -185,9 +189,9 @@ describeEachBackend((backend) => {
     await subscribe()
     const endpoint = await platform.addEndpoint(ownerId, receiver.url)
     const key = { ownerId, id: endpoint.id }
-    await updateEndpoint(platform.store.prisma, key, { enabled: false })
-    await updateEndpoint(platform.store.prisma, key, { enabled: true })
-    await updateEndpoint(platform.store.prisma, key, { enabled: true })
+    await updateEndpoint(access(), key, { enabled: false })
+    await updateEndpoint(access(), key, { enabled: true })
+    await updateEndpoint(access(), key, { enabled: true })
     expect(await outbox()).toBe(0)
   })
 
@@ -199,13 +203,13 @@ describeEachBackend((backend) => {
     const row = () => prisma.endpoint.findUniqueOrThrow({ where: { id: endpoint.id } })
     await disableEndpoint(pool, endpoint.id, 'It is gone.')
     const before = await row()
-    await updateEndpoint(prisma, key, { enabled: false, description: 'gone' })
+    await updateEndpoint(access(), key, { enabled: false, description: 'gone' })
     const after = await row()
     expect(after).toMatchObject({ disabledReason: 'It is gone.', description: 'gone' })
     expect(after.disabledAt).toEqual(before.disabledAt)
-    await updateEndpoint(prisma, key, { enabled: true })
+    await updateEndpoint(access(), key, { enabled: true })
     expect((await row()).disabledAt).toBeNull()
-    await updateEndpoint(prisma, key, { enabled: false })
+    await updateEndpoint(access(), key, { enabled: false })
     expect(await row()).toMatchObject({ disabledReason: DISABLED_BY_REQUEST })
     platform.startWorker()
     await arrived('endpoint.disabled', 'endpoint.recovered')
@@ -236,8 +240,8 @@ describeEachBackend((backend) => {
     await expect
       .poll(async () => (await platform.deliveries()).some(({ state }) => state === 'dead'), PATIENCE)
       .toBe(true)
-    await updateEndpoint(platform.store.prisma, { ownerId, id: gone.id }, { enabled: true })
-    await updateEndpoint(platform.store.prisma, { ownerId, id: failing.id }, { enabled: true })
+    await updateEndpoint(access(), { ownerId, id: gone.id }, { enabled: true })
+    await updateEndpoint(access(), { ownerId, id: failing.id }, { enabled: true })
     const { rows } = await platform.store.pool.query('SELECT * FROM written')
     expect(rows).toEqual([])
     expect(operations.requests).toEqual([])
@@ -297,7 +301,7 @@ describeEachBackend((backend) => {
     await pool.query('DROP TRIGGER refuse ON operational_events')
     await expect.poll(outbox, PATIENCE).toBe(0)
     // Whatever was accepted again would arrive before this.
-    await updateEndpoint(platform.store.prisma, { ownerId, id: endpoint.id }, { enabled: true })
+    await updateEndpoint(access(), { ownerId, id: endpoint.id }, { enabled: true })
     await arrived('endpoint.disabled', 'endpoint.recovered')
     expect((await listMessages(pool, {}, { limit: 10 })).items).toHaveLength(4)
   })

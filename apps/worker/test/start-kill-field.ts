@@ -8,6 +8,7 @@ import {
   spawnNode,
   startReceiver,
   startRedis,
+  TEST_MASTER_KEY,
   type TestBackend,
   type TestRedis,
 } from '@posthorn/testkit'
@@ -69,6 +70,7 @@ export async function startKillField(backend: TestBackend): Promise<KillField> {
           DATABASE_URL: platform.database.url,
           REDIS_URL: redis?.url,
           POSTHORN_EGRESS_ALLOW: '127.0.0.0/8',
+          POSTHORN_MASTER_KEY: TEST_MASTER_KEY,
           ...LEASE,
           ...env,
         },

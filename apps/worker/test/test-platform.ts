@@ -8,14 +8,31 @@ import {
 } from '@posthorn/queue'
 import { createLogger, type Logger, parseSettings, type Settings } from '@posthorn/runtime'
 import { generateSecret, parseSecret } from '@posthorn/signing'
-import { createStore, type DeliveryRecord, listDeliveries, migrate, type Store } from '@posthorn/store'
-import { createDatabase, type TestBackend, type TestDatabase, templateDatabase } from '@posthorn/testkit'
+import {
+  createStore,
+  createVault,
+  type DeliveryRecord,
+  insertSecret,
+  listDeliveries,
+  migrate,
+  runOf,
+  type Store,
+  type Vault,
+} from '@posthorn/store'
+import {
+  createDatabase,
+  TEST_MASTER_KEY,
+  type TestBackend,
+  type TestDatabase,
+  templateDatabase,
+} from '@posthorn/testkit'
 import { type RunningWorker, startWorker } from '../src/start-worker.ts'
 
 /** The delivery path on a fresh database: everything but the REST API. */
 export interface TestPlatform {
   database: TestDatabase
   store: Store
+  vault: Vault
   backend: QueueBackend
   queue: DeliveryQueue
   accept: Accept
@@ -58,10 +75,11 @@ export async function startTestPlatform(
   const database = await createDatabase({ template })
   const logger = createLogger({ level: (process.env.LOG as 'warn') ?? 'error', name: 'test' })
   const settings: Settings = {
-    ...parseSettings({ POSTHORN_EGRESS_ALLOW: '127.0.0.0/8' }),
+    ...parseSettings({ POSTHORN_EGRESS_ALLOW: '127.0.0.0/8', POSTHORN_MASTER_KEY: TEST_MASTER_KEY }),
     ...overrides,
   }
   const store = createStore(database.url)
+  const vault = createVault(settings.masterKeys!)
   const backend = createQueueBackend(
     backendKind.redisUrl === undefined
       ? { kind: 'postgres', url: database.url }
@@ -80,13 +98,21 @@ export async function startTestPlatform(
   return {
     database,
     store,
+    vault,
     backend,
     queue,
     accept,
     settings,
     logger,
     startWorker(more = {}, policy = {}) {
-      const worker = startWorker({ store, backend, settings: { ...settings, ...more }, logger, policy })
+      const worker = startWorker({
+        store,
+        vault,
+        backend,
+        settings: { ...settings, ...more },
+        logger,
+        policy,
+      })
       workers.push(worker)
       return worker
     },
@@ -108,9 +134,10 @@ export async function startTestPlatform(
           ...(options.retryPolicy && { retryPolicy: options.retryPolicy }),
           inFlightMax: options.inFlightMax ?? null,
           rateLimit: options.rateLimit ?? null,
-          secrets: { create: { id: newUuid(), secret: new Uint8Array(parseSecret(secret)) } },
         },
       })
+      const endpoint = { ownerId, endpointId: id }
+      await insertSecret(runOf(store.prisma), vault, endpoint, parseSecret(secret))
       return { id, secret }
     },
     emit: (type, data, options = {}) =>

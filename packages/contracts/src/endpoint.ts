@@ -4,21 +4,38 @@ import { PublicId, Uid } from './identifiers.ts'
 import { RetryPolicy, RetryPolicyOrNull, RetrySchedule } from './retry-policy.ts'
 import { Lines, Time } from './text.ts'
 
+// Field values as in RFC 9110, in ASCII: no control character, so nothing can end the line.
+const HeaderText = Type.String({
+  pattern: '^([\\x21-\\x7e]([\\x20-\\x7e]{0,2046}[\\x21-\\x7e])?)?$',
+  'x-expected':
+    'be visible ASCII characters, at most 2,048, without spaces at the ends and without line ends',
+  'x-problem-code': 'invalid_header',
+})
+
+const SecretHeader = Type.Object(
+  {
+    value: Type.Optional(HeaderText),
+    secret: Type.Literal(true, { description: 'The value is kept encrypted, and is in no answer.' }),
+  },
+  {
+    additionalProperties: false,
+    description: 'A secret value. Without value, in a change: the one that is stored stays.',
+  },
+)
+
 /** HTTP headers of the application's own, sent with each attempt. `refusedHeader` judges the names. */
 const Headers = Type.Record(
   Type.String({ pattern: "^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$" }),
-  // Field values as in RFC 9110, in ASCII: no control character, so nothing can end the line.
-  Type.String({
-    pattern: '^([\\x21-\\x7e]([\\x20-\\x7e]{0,2046}[\\x21-\\x7e])?)?$',
-    'x-expected':
-      'be visible ASCII characters, at most 2,048, without spaces at the ends and without line ends',
+  Type.Union([HeaderText, SecretHeader], {
+    'x-expected': 'be a text, or {"value": "…", "secret": true}',
     'x-problem-code': 'invalid_header',
   }),
   {
     maxProperties: 32,
     // TypeBox writes a record as patternProperties: names that fit no pattern are refused by this.
     additionalProperties: false,
-    description: 'HTTP headers to send with each attempt beside the ones that Posthorn sets.',
+    description:
+      'HTTP headers to send with each attempt beside the ones that Posthorn sets. {"value": "…", "secret": true} instead of a text: the value is never shown again.',
     examples: [{ 'x-tenant': 'acme' }],
     'x-names': 'header names',
   },
@@ -99,7 +116,14 @@ export const Endpoint = Type.Object(
     url: Type.String(),
     eventTypes: Type.Array(Type.String()),
     description: Type.Union([Type.String(), Type.Null()]),
-    headers: Type.Record(Type.String(), Type.String()),
+    headers: Type.Record(
+      Type.String(),
+      Type.Union([
+        Type.String(),
+        Type.Object({ secret: Type.Literal(true) }, { additionalProperties: false }),
+      ]),
+      { description: 'Of one whose value is secret: {"secret": true}.' },
+    ),
     enabled: Type.Boolean(),
     disabledAt: Type.Union([Time('When it was disabled.'), Type.Null()]),
     disabledReason: Type.Union([Type.String(), Type.Null()]),
@@ -178,6 +202,34 @@ export const EndpointChange = Type.Object(
 export type EndpointChange = Static<typeof EndpointChange>
 
 export const EndpointSecret = Type.Object(
-  { secret: Type.String({ description: 'The secret that signs, whsec_….' }) },
+  {
+    secret: Type.String({ description: 'The newest secret that signs, whsec_….' }),
+    createdAt: Time('When it was made.'),
+    previous: Type.Array(
+      Type.Object(
+        { createdAt: Time('When it was made.'), expiresAt: Time('Until when it signs too.') },
+        { additionalProperties: false },
+      ),
+      { description: 'Those that sign beside it, newest first: their overlap is not over.' },
+    ),
+  },
   { title: 'EndpointSecret', additionalProperties: false },
+)
+
+export const OVERLAP_DEFAULT_S = 86_400
+const OVERLAP_MAX_S = 7 * 86_400
+
+export const SecretRotation = Type.Object(
+  {
+    secret: Type.Optional(Secret),
+    overlapS: Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        maximum: OVERLAP_MAX_S,
+        description: `How long the secrets that there are go on signing, in seconds. Default: ${OVERLAP_DEFAULT_S}, a day.`,
+        examples: [3_600],
+      }),
+    ),
+  },
+  { title: 'SecretRotation', additionalProperties: false },
 )

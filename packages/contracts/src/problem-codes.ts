@@ -30,6 +30,8 @@ export const problemTitles = {
   url_host_refused: 'The host of the URL may not be reached',
   invalid_header: 'The header cannot be sent',
   invalid_secret: 'The signing secret cannot be used',
+  too_many_secrets: 'The endpoint has as many signing secrets as it can have',
+  secrets_unreadable: 'The secrets cannot be decrypted',
   invalid_idempotency_key: 'The idempotency key cannot be used',
   idempotency_conflict: 'Something else was asked for under this key',
   id_out_of_range: 'The id of the message is too old or in the future',

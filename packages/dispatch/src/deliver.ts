@@ -14,7 +14,10 @@ import {
   parkDeliveries,
   releaseDeliveries,
   resetEndpointHealth,
+  type UnreadableSecretsError,
+  type Vault,
 } from '@posthorn/store'
+import { LRUCache } from 'lru-cache'
 import { createAttemptLog } from './attempt-log.ts'
 import { attemptResult, policyOutcome } from './attempt-result.ts'
 import { HEALTH_POLICY, type HealthEvent, type HealthPolicy, healthEvent } from './endpoint-health.ts'
@@ -28,6 +31,8 @@ import { createTargets, type Target } from './targets.ts'
 
 export interface DeliverContext {
   pool: Pool
+  /** Decrypts what endpoints are sent with. */
+  vault: Vault
   post: Post['post']
   logger: Logger
   /** For deliveries that a recovering endpoint lets go. */
@@ -110,6 +115,11 @@ const PARK_AFTER_MS = 2_000
  */
 const PARK_DELAY_MS = 2_000
 const PARK_DELAY_MAX_MS = 20_000
+/**
+ * What is for an endpoint whose secrets cannot be decrypted is looked at again after so long. It waits as long
+ * as it takes: only an operator can give the worker its master key, and no attempt was made.
+ */
+const UNREADABLE_DELAY_MS = 60_000
 /** What was accepted no longer ago is not what waited for its endpoint to recover. */
 const FRESH_MS = 2_000
 /** Claimed deliveries that wait for their turn: with their payloads, they are what memory goes to. */
@@ -125,11 +135,13 @@ export function createDeliver(context: DeliverContext): Deliver {
     parkAfterMs: PARK_AFTER_MS,
     waitingMax: WAITING_MAX,
   })
-  const targets = createTargets(pool)
+  const targets = createTargets(context)
   const attemptLog = createAttemptLog({ pool, logger })
   const policy = context.policy ?? healthPolicy(settings)
   const pace = createPace({ pool, leaseMs: settings.leaseMs })
   const healthLog = createHealthLog({ pool, queue: context.queue, logger, policy })
+  /** Endpoints that were told of in the last minute. */
+  const toldUnreadable = new LRUCache<string, true>({ max: 1_000, ttl: UNREADABLE_DELAY_MS })
   const abort = new AbortController()
   const active = new Set<Promise<void>>()
   let closing = false
@@ -209,6 +221,10 @@ export function createDeliver(context: DeliverContext): Deliver {
         over.cancelled.push({ id: delivery.id, claim })
       } else if (target.disabled) {
         over.skipped.push({ id: delivery.id, claim })
+      } else if (target.unreadable !== null) {
+        tellUnreadable(target, target.unreadable)
+        const delayMs = UNREADABLE_DELAY_MS * (0.8 + 0.4 * Math.random())
+        attempts.push(release.add({ id: delivery.id, claim, delayMs }))
       } else {
         const made = deliverOne(delivery, target, delivery.payload, claim, leaseUntilMs)
         attempts.push(made)
@@ -224,6 +240,16 @@ export function createDeliver(context: DeliverContext): Deliver {
       attempts.push(outlast(() => resetEndpointHealth(pool, endpointId), leaseUntilMs))
     }
     return attempts
+  }
+
+  /** Once a minute of each endpoint, not once a delivery. */
+  function tellUnreadable({ endpointId, ownerId }: Target, { code, message }: UnreadableSecretsError): void {
+    if (toldUnreadable.has(endpointId)) return
+    toldUnreadable.set(endpointId, true)
+    logger.error(
+      { endpoint: encodeId('ep', endpointId), owner: encodeId('own', ownerId), code, reason: message },
+      'endpoint.secrets_unreadable',
+    )
   }
 
   function track(work: Promise<void>): void {

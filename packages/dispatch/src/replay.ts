@@ -2,10 +2,10 @@ import { createHash } from 'node:crypto'
 import { newUuid } from '@posthorn/contracts'
 import {
   countReplayable,
+  findEndpointState,
   findReplay,
   findSameReplay,
   insertReplay,
-  loadDeliveryTargets,
   type Pool,
   type ReplayRecord,
   type ReplayRequest,
@@ -53,7 +53,7 @@ export async function askReplay({ pool }: { pool: Pool }, asked: AskedReplay): P
         ? { kind: 'asked', again: true, replay: same }
         : { kind: 'conflict', replayId: same.id }
     }
-    const [target] = await loadDeliveryTargets(pool, [asked.endpointId])
+    const target = await findEndpointState(pool, asked.endpointId)
     if (target === undefined || target.deleted) return { kind: 'endpoint-deleted' }
     if (target.disabled) return { kind: 'endpoint-disabled' }
     const id = newUuid()

@@ -1,6 +1,6 @@
 import type { DeliveryQueue } from '@posthorn/queue'
 import type { Logger } from '@posthorn/runtime'
-import { type DeliveryRecord, findDelivery, loadDeliveryTargets, makeDue, type Pool } from '@posthorn/store'
+import { type DeliveryRecord, findDelivery, findEndpointState, makeDue, type Pool } from '@posthorn/store'
 import { UNCLAIMED_GRACE_MS } from './sweep.ts'
 
 export type RetryDeliveryResult =
@@ -25,7 +25,7 @@ export async function retryDelivery(
 ): Promise<RetryDeliveryResult> {
   const before = await findDelivery(pool, id, scope)
   if (before === undefined) return { kind: 'unknown' }
-  const [target] = await loadDeliveryTargets(pool, [before.endpointId])
+  const target = await findEndpointState(pool, before.endpointId)
   if (target === undefined || target.deleted) return { kind: 'endpoint-deleted' }
   if (target.disabled) {
     return { kind: 'endpoint-disabled', endpointId: before.endpointId, ownerId: before.ownerId }

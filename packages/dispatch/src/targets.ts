@@ -1,9 +1,15 @@
 import { createSigningKey, type SigningKey } from '@posthorn/signing'
-import { type ClaimedDelivery, type DeliveryTarget, loadDeliveryTargets, type Pool } from '@posthorn/store'
+import {
+  type ClaimedDelivery,
+  type DeliveryTarget,
+  loadDeliveryTargets,
+  type Pool,
+  type Vault,
+} from '@posthorn/store'
 import { LRUCache } from 'lru-cache'
 
 /** An endpoint ready to be delivered to. */
-export type Target = Omit<DeliveryTarget, 'secrets'> & {
+export type Target = Omit<DeliveryTarget, 'secrets' | 'secretsForMs'> & {
   /** Made once: signing with the bytes costs four times as much as with a key object. */
   keys: SigningKey[]
 }
@@ -14,34 +20,35 @@ export interface Targets {
 }
 
 /**
- * Keeps endpoints from one claim to the next. Every claim brings the version of the endpoint's row, so a
- * copy is used only while it is true, and a change counts from the next claim on, in every process.
+ * Keeps endpoints, with what was decrypted of them, from one claim to the next. Every claim brings the version
+ * of the endpoint's row, so a copy is used only while it is true, and a change counts from the next claim on,
+ * in every process. A secret that is on its way out ends by its time and not by a change of the row.
  */
-export function createTargets(pool: Pool): Targets {
-  const cache = new LRUCache<string, Target>({ max: 10_000 })
+export function createTargets({ pool, vault }: { pool: Pool; vault: Vault }): Targets {
+  const cache = new LRUCache<string, { target: Target; staleAtMs: number }>({ max: 10_000 })
   return {
     async load(claimed) {
       const found = new Map<string, Target>()
       const stale = new Set<string>()
       for (const { endpointId, endpointVersion } of claimed) {
         if (endpointVersion === null || found.has(endpointId)) continue
-        const target = cache.get(endpointId)
-        if (target?.version === endpointVersion && !hasExpiring(target)) found.set(endpointId, target)
+        const kept = cache.get(endpointId)
+        const isTrue = kept?.target.version === endpointVersion && performance.now() < kept.staleAtMs
+        if (isTrue) found.set(endpointId, kept.target)
         else stale.add(endpointId)
       }
       if (stale.size > 0) {
-        for (const { secrets, ...rest } of await loadDeliveryTargets(pool, [...stale])) {
+        const loadedAtMs = performance.now()
+        for (const { secrets, secretsForMs, ...rest } of await loadDeliveryTargets(pool, vault, [...stale])) {
           const target = { ...rest, keys: secrets.map(createSigningKey) }
-          cache.set(target.endpointId, target)
           found.set(target.endpointId, target)
+          // What cannot be read is looked for again: no change of the row tells that it can.
+          const staleAtMs =
+            target.unreadable !== null ? 0 : loadedAtMs + (secretsForMs ?? Number.POSITIVE_INFINITY)
+          cache.set(target.endpointId, { target, staleAtMs })
         }
       }
       return found
     },
   }
-}
-
-/** With several secrets one is on its way out, by its time and not by a change of a row. */
-function hasExpiring(target: Target): boolean {
-  return target.keys.length > 1
 }

@@ -7,7 +7,7 @@ import {
   deleteEndpoint,
   disableEndpoint,
   endDeliveries,
-  loadDeliveryTargets,
+  findEndpointState,
   parkDeliveries,
   type ReplaySelection,
   recordAttempts,
@@ -164,6 +164,7 @@ test('whatever happens to them, deliveries have ended or are due, within their p
 /** Deliveries of one endpoint, of which every step is looked at. */
 async function startCourse() {
   const { pool, prisma } = path.store
+  const { vault } = path
   await pool.query('DELETE FROM replays')
   await pool.query('DELETE FROM endpoint_health')
   await pool.query('DELETE FROM deliveries')
@@ -256,7 +257,11 @@ async function startCourse() {
         return { reopened: idsOf(rows) }
       case 'disable':
       case 'enable':
-        await updateEndpoint(prisma, { id: endpointId, ownerId }, { enabled: step.kind === 'enable' })
+        await updateEndpoint(
+          { prisma, vault },
+          { id: endpointId, ownerId },
+          { enabled: step.kind === 'enable' },
+        )
         return {}
       case 'delete':
         await deleteEndpoint(prisma, { id: endpointId, ownerId })
@@ -271,7 +276,7 @@ async function startCourse() {
     const claimable = idsOf(rows.filter((row) => row.claimable && ids.includes(row.id)))
     if (rows.some(({ breaks }) => breaks)) expect(claimable).toEqual(expect.arrayContaining(idsOf(claimed)))
     else expect(idsOf(claimed).sort()).toEqual(claimable)
-    const [target] = await loadDeliveryTargets(pool, [endpointId])
+    const target = await findEndpointState(pool, endpointId)
     if (target!.disabled || target!.deleted) {
       const ended = claimed.map(({ id }) => ({ id, claim: uuid }))
       await endDeliveries(pool, ended, target!.deleted ? 'cancelled' : 'skipped')

@@ -9,8 +9,16 @@ import {
 } from '@posthorn/queue'
 import { createLogger, parseSettings } from '@posthorn/runtime'
 import { generateSecret, parseSecret } from '@posthorn/signing'
-import { createStore, migrate, type Store } from '@posthorn/store'
-import { createDatabase, type TestBackend, templateDatabase } from '@posthorn/testkit'
+import {
+  createStore,
+  createVault,
+  insertSecret,
+  migrate,
+  runOf,
+  type Store,
+  type Vault,
+} from '@posthorn/store'
+import { createDatabase, TEST_MASTER_KEY, type TestBackend, templateDatabase } from '@posthorn/testkit'
 import { type Accept, createAccept, createDeliver, startSweep } from '../src/index.ts'
 
 /** The verbs of this package on a fresh database and a queue of their own. */
@@ -18,10 +26,11 @@ export interface DeliveryPath {
   /** Of the database. */
   url: string
   store: Store
+  vault: Vault
   queue: DeliveryQueue
   accept: Accept
   /** Takes jobs from the queue, and sweeps, from now on. */
-  startDelivering(): void
+  startDelivering(vault?: Vault): void
   addEventTypes(...names: string[]): Promise<void>
   /** @returns the owner's UUID */
   addOwner(uid: string): Promise<string>
@@ -38,7 +47,11 @@ export async function startDeliveryPath(backendKind: TestBackend): Promise<Deliv
     await store.close()
   })
   const database = await createDatabase({ template })
-  const settings = parseSettings({ POSTHORN_EGRESS_ALLOW: '127.0.0.0/8' })
+  const settings = parseSettings({
+    POSTHORN_EGRESS_ALLOW: '127.0.0.0/8',
+    POSTHORN_MASTER_KEY: TEST_MASTER_KEY,
+  })
+  const vault = createVault(settings.masterKeys!)
   const store = createStore(database.url)
   const { prisma, pool } = store
   const backend = createQueueBackend(
@@ -54,16 +67,17 @@ export async function startDeliveryPath(backendKind: TestBackend): Promise<Deliv
   return {
     url: database.url,
     store,
+    vault,
     queue,
     accept,
-    startDelivering() {
+    startDelivering(by = vault) {
       const { post, close } = createPost({
         rule: createAddressRule({ allow: settings.egressAllow }),
         connectTimeoutMs: settings.connectTimeoutMs,
         attemptTimeoutMs: settings.attemptTimeoutMs,
         userAgent: 'Posthorn/test',
       })
-      const deliver = createDeliver({ pool, post, logger, queue, settings })
+      const deliver = createDeliver({ pool, vault: by, post, logger, queue, settings })
       const worker = createDeliveryWorker(backend, { concurrency: 8 }, deliver.deliver)
       const surplusWorker = createSurplusWorker(backend, { concurrency: 8 }, deliver.deliverSurplus)
       // What is parked comes back by it.
@@ -84,8 +98,8 @@ export async function startDeliveryPath(backendKind: TestBackend): Promise<Deliv
     async addEndpoint(ownerId, url, eventTypes) {
       const id = newUuid()
       const secret = generateSecret()
-      const secrets = { create: { id: newUuid(), secret: new Uint8Array(parseSecret(secret)) } }
-      await prisma.endpoint.create({ data: { id, ownerId, url, eventTypes, secrets } })
+      await prisma.endpoint.create({ data: { id, ownerId, url, eventTypes } })
+      await insertSecret(runOf(prisma), vault, { ownerId, endpointId: id }, parseSecret(secret))
       return { id, secret }
     },
     async close() {

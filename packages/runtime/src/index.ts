@@ -6,6 +6,7 @@ export {
   describeSettings,
   type LogLevel,
   logLevels,
+  parseMasterKeys,
   parseSettings,
   type Settings,
   SettingsError,

@@ -10,6 +10,7 @@ const secretFields = [
   'cookie',
   'databaseUrl',
   'masterKey',
+  'masterKeys',
   'password',
   'redisUrl',
   'secret',

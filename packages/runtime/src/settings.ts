@@ -22,8 +22,8 @@ export interface Settings {
   port: number
   /** The root key. */
   apiKey?: string
-  /** 32 bytes in base64. */
-  masterKey?: string
+  /** Of 32 bytes each: the first encrypts, all of them decrypt. */
+  masterKeys?: Buffer[]
   /** CIDRs that deliveries may reach although they are not public. */
   egressAllow: string[]
   dataDir: string
@@ -71,7 +71,7 @@ export function parseSettings(env: Record<string, string | undefined>): Settings
   const databaseUrl = read(env, definitions.databaseUrl)
   const redisUrl = read(env, definitions.redisUrl)
   const apiKey = read(env, definitions.apiKey)
-  const masterKey = read(env, definitions.masterKey)
+  const masterKeys = read(env, definitions.masterKeys)
   if (redisUrl !== undefined && databaseUrl === undefined) {
     throw new SettingsError(
       'REDIS_URL',
@@ -86,7 +86,7 @@ export function parseSettings(env: Record<string, string | undefined>): Settings
     host: readOrDefault(env, definitions.host),
     port: readOrDefault(env, definitions.port),
     ...(apiKey !== undefined && { apiKey }),
-    ...(masterKey !== undefined && { masterKey }),
+    ...(masterKeys !== undefined && { masterKeys }),
     egressAllow: read(env, definitions.egressAllow) ?? [],
     dataDir: readOrDefault(env, definitions.dataDir),
     logLevel: readOrDefault(env, definitions.logLevel),
@@ -170,15 +170,16 @@ const definitions = {
     secret: true,
     parse: (text) => (/^[\x21-\x7e]{16,512}$/.test(text) ? text : undefined),
   }),
-  masterKey: define({
+  masterKeys: define({
     name: 'POSTHORN_MASTER_KEY',
     meaning:
-      'Kept for the encryption of signing secrets at rest, which is not there yet: it is checked and not used. ' +
-      '32 bytes in base64, as `openssl rand -base64 32` makes them.',
-    expected: '32 bytes in base64 (make some with: openssl rand -base64 32)',
+      'Encrypts signing secrets and secret headers in the database: 32 bytes in base64 or hex, as ' +
+      '`openssl rand -base64 32` makes them. Needed with DATABASE_URL; in embedded mode one is made at the first ' +
+      'start. Several, separated by commas, while one is replaced: the first encrypts, all decrypt.',
+    expected:
+      '32 bytes in base64 or hex (make some with: openssl rand -base64 32), or several of these separated by commas',
     secret: true,
-    parse: (text) =>
-      /^[A-Za-z0-9+/_-]{43}=?$/.test(text) && Buffer.from(text, 'base64').length === 32 ? text : undefined,
+    parse: parseMasterKeys,
   }),
   egressAllow: define({
     name: 'POSTHORN_EGRESS_ALLOW',
@@ -355,6 +356,17 @@ function readRetryPolicy(env: Record<string, string | undefined>): RetryPolicy {
   if (fault === undefined) return policy
   const { name } = exponential === undefined ? retryDelays : retryPolicy
   throw new SettingsError(name, `${name} cannot be used: ${fault.member} ${fault.message}`)
+}
+
+/** 32 bytes each, in base64, base64url or hex. */
+export function parseMasterKeys(text: string): Buffer[] | undefined {
+  const keys = text.split(',').map((part) => parseMasterKey(part.trim()))
+  return keys.every((key) => key !== undefined) ? keys : undefined
+}
+
+function parseMasterKey(text: string): Buffer | undefined {
+  if (/^[0-9a-f]{64}$/i.test(text)) return Buffer.from(text, 'hex')
+  return /^[A-Za-z0-9+/_-]{43}=?$/.test(text) ? Buffer.from(text, 'base64') : undefined
 }
 
 function parseUrlOf(...protocols: string[]): (text: string) => string | undefined {

@@ -55,13 +55,13 @@ test('empty text counts as not set', () => {
 })
 
 test('every value can be set', () => {
-  const masterKey = Buffer.alloc(32, 7).toString('base64')
+  const masterKeys = [Buffer.alloc(32, 7), Buffer.alloc(32, 251)]
   expect(
     parseSettings({
       POSTHORN_PORT: '0',
       POSTHORN_HOST: '::1',
       POSTHORN_API_KEY: 'a-key-of-some-length',
-      POSTHORN_MASTER_KEY: masterKey,
+      POSTHORN_MASTER_KEY: `${masterKeys[0]!.toString('base64')}, ${masterKeys[1]!.toString('hex')}`,
       POSTHORN_EGRESS_ALLOW: '127.0.0.0/8, ::1/128',
       POSTHORN_DATA_DIR: '/var/lib/with space',
       POSTHORN_LOG_LEVEL: 'debug',
@@ -83,7 +83,7 @@ test('every value can be set', () => {
     port: 0,
     host: '::1',
     apiKey: 'a-key-of-some-length',
-    masterKey,
+    masterKeys,
     egressAllow: ['127.0.0.0/8', '::1/128'],
     dataDir: '/var/lib/with space',
     logLevel: 'debug',
@@ -155,6 +155,8 @@ test.each([
   ['REDIS_URL', 'http://:hunter2-canary@cache'],
   ['POSTHORN_API_KEY', 'hunter2-canary'],
   ['POSTHORN_MASTER_KEY', 'hunter2-canary'],
+  ['POSTHORN_MASTER_KEY', `hunter2${Buffer.alloc(30, 7).toString('base64')}`],
+  ['POSTHORN_MASTER_KEY', `${Buffer.alloc(32, 7).toString('base64')},hunter2`],
 ])('a bad %s is named without repeating it', (name, value) => {
   const error = settingsErrorOf({ [name]: value })
   expect(error.message).toMatch(new RegExp(`^${name} cannot be used: it must be `))

@@ -1,6 +1,10 @@
 import type { RetryPolicy } from '@posthorn/contracts'
+import { headerPlace } from './endpoint-headers.ts'
+import { notSealed, secretPlace } from './endpoint-secrets.ts'
 import { aboutEndpoint, isSubscribed } from './operational-events.ts'
+import { unwrapFound } from './owner-keys.ts'
 import type { Pool } from './pool.ts'
+import { UnreadableSecretsError, type Vault } from './vault.ts'
 
 /** What a worker needs of an endpoint to deliver to it. */
 export interface DeliveryTarget {
@@ -9,9 +13,14 @@ export interface DeliveryTarget {
   version: string
   ownerId: string
   url: string
+  /** Those whose values are secret among them. */
   headers: Record<string, string>
   /** Newest first; each signs. */
   secrets: Buffer[]
+  /** How long these are all the secrets that are valid, if nobody changes the row. Null: for ever. */
+  secretsForMs: number | null
+  /** Why secrets and headers cannot be decrypted; then there are none of them here. */
+  unreadable: UnreadableSecretsError | null
   inFlightMax: number | null
   attemptTimeoutMs: number | null
   /** Deliveries a second; null: no limit. */
@@ -22,25 +31,73 @@ export interface DeliveryTarget {
   deleted: boolean
 }
 
+type Row = Omit<DeliveryTarget, 'secrets' | 'secretsForMs' | 'unreadable'> & {
+  secretHeaders: Record<string, string>
+  sealed: { id: string; sealed: string | null; forMs: number | null }[] | null
+  wrapped: Buffer | null
+  masterKeyId: string | null
+}
+
+const LOAD = `
+SELECT e.id AS "endpointId", e.xmin::text AS version, e.owner_id AS "ownerId", e.url, e.headers,
+  e.secret_headers AS "secretHeaders",
+  (SELECT json_agg(json_build_object('id', s.id, 'sealed', encode(s.sealed, 'base64'),
+      'forMs', extract(epoch FROM s.expires_at - now()) * 1000) ORDER BY s.created_at DESC, s.id DESC)
+    FROM endpoint_secrets s
+    WHERE s.endpoint_id = e.id AND (s.expires_at IS NULL OR s.expires_at > now())) AS sealed,
+  k.wrapped, k.master_key_id AS "masterKeyId",
+  e.in_flight_max AS "inFlightMax", e.attempt_timeout_ms AS "attemptTimeoutMs",
+  e.rate_limit AS "rateLimit",
+  e.retry_policy AS "retryPolicy",
+  e.disabled_at IS NOT NULL AS disabled, e.deleted_at IS NOT NULL AS deleted
+FROM endpoints e LEFT JOIN owner_keys k ON k.owner_id = e.owner_id
+WHERE e.id = ANY ($1::uuid[])`
+
 /** Endpoints by id with their valid secrets. A change of a secret has to touch its endpoint's row: see `version`. */
 export async function loadDeliveryTargets(
   pool: Pool,
+  vault: Vault,
   endpointIds: readonly string[],
 ): Promise<DeliveryTarget[]> {
-  const { rows } = await pool.query<DeliveryTarget>({
-    name: 'load-delivery-targets',
-    text: `SELECT e.id AS "endpointId", e.xmin::text AS version, e.owner_id AS "ownerId", e.url, e.headers,
-        ARRAY (SELECT s.secret FROM endpoint_secrets s
-          WHERE s.endpoint_id = e.id AND (s.expires_at IS NULL OR s.expires_at > now())
-          ORDER BY s.created_at DESC, s.id DESC) AS secrets,
-        e.in_flight_max AS "inFlightMax", e.attempt_timeout_ms AS "attemptTimeoutMs",
-        e.rate_limit AS "rateLimit",
-        e.retry_policy AS "retryPolicy",
-        e.disabled_at IS NOT NULL AS disabled, e.deleted_at IS NOT NULL AS deleted
-      FROM endpoints e WHERE e.id = ANY ($1::uuid[])`,
-    values: [endpointIds],
+  const { rows } = await pool.query<Row>({ name: 'load-delivery-targets', text: LOAD, values: [endpointIds] })
+  return rows.map((row) => open(vault, row))
+}
+
+function open(vault: Vault, { secretHeaders, sealed, wrapped, masterKeyId, ...row }: Row): DeliveryTarget {
+  try {
+    const key = unwrapFound(vault, row.ownerId, wrapped && masterKeyId ? { wrapped, masterKeyId } : null)
+    if (sealed === null) throw new UnreadableSecretsError('no_secret', 'The endpoint has no signing secret.')
+    const secrets = sealed.map((secret) => {
+      if (secret.sealed === null) throw notSealed()
+      return key.open(secretPlace(row.endpointId, secret.id), Buffer.from(secret.sealed, 'base64'))
+    })
+    const headers = { ...row.headers }
+    for (const [name, value] of Object.entries(secretHeaders)) {
+      headers[name] = key
+        .open(headerPlace(row.endpointId, name), Buffer.from(value, 'base64'))
+        .toString('latin1')
+    }
+    const expiring = sealed.map(({ forMs }) => forMs).filter((forMs) => forMs !== null)
+    const secretsForMs = expiring.length === 0 ? null : Math.min(...expiring)
+    return { ...row, headers, secrets, secretsForMs, unreadable: null }
+  } catch (error) {
+    if (!(error instanceof UnreadableSecretsError)) throw error
+    return { ...row, headers: {}, secrets: [], secretsForMs: null, unreadable: error }
+  }
+}
+
+/** Whether anything can be sent to an endpoint; undefined where it is gone for good. */
+export async function findEndpointState(
+  pool: Pool,
+  endpointId: string,
+): Promise<{ disabled: boolean; deleted: boolean } | undefined> {
+  const { rows } = await pool.query<{ disabled: boolean; deleted: boolean }>({
+    name: 'find-endpoint-state',
+    text: `SELECT disabled_at IS NOT NULL AS disabled, deleted_at IS NOT NULL AS deleted
+      FROM endpoints WHERE id = $1`,
+    values: [endpointId],
   })
-  return rows
+  return rows[0]
 }
 
 // Input:   $1 the endpoint, $2 why

@@ -1,10 +1,18 @@
 import { newUuid, type RetryPolicy } from '@posthorn/contracts'
+import {
+  type HeaderInput,
+  NoSecretHeaderError,
+  type StoredHeaders,
+  storeHeaders,
+} from './endpoint-headers.ts'
 import { RESET_HEALTH } from './endpoint-health.ts'
+import { insertSecret, runOf } from './endpoint-secrets.ts'
 import { type Endpoint, Prisma as PrismaTypes } from './generated/client.ts'
 import { aboutEndpoint, isSubscribed } from './operational-events.ts'
 import { lockOwner } from './owners.ts'
 import type { Prisma } from './prisma.ts'
 import { prismaCode } from './prisma-code.ts'
+import type { Vault } from './vault.ts'
 
 export type EndpointRecord = Endpoint
 
@@ -16,7 +24,7 @@ export interface EndpointInput {
   eventTypes: string[]
   description?: string | null
   uid?: string | null
-  headers?: Record<string, string>
+  headers?: Record<string, HeaderInput>
   enabled?: boolean
   inFlightMax?: number | null
   attemptTimeoutMs?: number | null
@@ -31,12 +39,14 @@ export type EndpointResult =
   | { kind: 'unknown' }
   | { kind: 'unknown-event-types'; names: string[] }
   | { kind: 'uid-taken' }
+  /** A header is to keep a secret value that is not there. */
+  | { kind: 'no-secret-header'; name: string }
 
 export const DISABLED_BY_REQUEST = 'by request'
 
 /** Makes an endpoint with its signing secret (the key bytes). */
 export async function createEndpoint(
-  prisma: Prisma,
+  { prisma, vault }: { prisma: Prisma; vault: Vault },
   ownerId: string,
   input: EndpointInput,
   secret: Buffer,
@@ -44,27 +54,36 @@ export async function createEndpoint(
   return await save(prisma, input, async (transaction) => {
     // Its owner cannot be deleted from under it.
     if (!(await lockOwner(transaction, ownerId))) return undefined
-    return await transaction.endpoint.create({
+    const run = runOf(transaction)
+    const endpointId = newUuid()
+    const headers = await storeHeaders(run, vault, { ownerId, endpointId }, input.headers ?? {}, {})
+    const endpoint = await transaction.endpoint.create({
       data: {
-        id: newUuid(),
+        id: endpointId,
         ownerId,
         url: input.url,
         eventTypes: input.eventTypes,
         ...toColumns(input),
-        secrets: { create: { id: newUuid(), secret: new Uint8Array(secret) } },
+        ...headers,
       },
     })
+    await insertSecret(run, vault, { ownerId, endpointId }, secret)
+    return endpoint
   })
 }
 
 export async function updateEndpoint(
-  prisma: Prisma,
+  { prisma, vault }: { prisma: Prisma; vault: Vault },
   key: EndpointKey,
   change: Partial<EndpointInput>,
 ): Promise<EndpointResult> {
   return await save(prisma, change, async (transaction) => {
-    const before = change.enabled === undefined ? undefined : await lockEndpoint(transaction, key)
-    const { enabled, ...others } = change
+    const { enabled, headers, ...others } = change
+    const isLocked = enabled !== undefined || headers !== undefined
+    const before = isLocked ? await lockEndpoint(transaction, key) : undefined
+    if (isLocked && before === undefined) return undefined
+    const stored =
+      headers && before && (await changeHeaders(transaction, vault, key.ownerId, before.id, headers))
     // Of one that is disabled already, the first reason and time are kept.
     const columns = enabled === false && before?.disabled === true ? others : change
     const [endpoint] = await transaction.endpoint.updateManyAndReturn({
@@ -73,6 +92,7 @@ export async function updateEndpoint(
         ...(change.url !== undefined && { url: change.url }),
         ...(change.eventTypes !== undefined && { eventTypes: change.eventTypes }),
         ...toColumns(columns),
+        ...stored,
       },
     })
     // Enabled or disabled by hand: what Posthorn thought of it does not count any more.
@@ -88,17 +108,35 @@ export async function updateEndpoint(
 async function lockEndpoint(
   transaction: Transaction,
   key: EndpointKey,
-): Promise<{ disabled: boolean; ill: boolean } | undefined> {
+): Promise<{ id: string; disabled: boolean; ill: boolean } | undefined> {
   const [id, uid] = 'id' in key ? [key.id, null] : [null, key.uid]
   const [endpoint] = await transaction.$queryRaw<{ id: string; reason: string | null; disabled: boolean }[]>`
     SELECT id, disabled_at IS NOT NULL AS disabled, disabled_reason AS reason FROM endpoints
     WHERE owner_id = ${key.ownerId}::uuid AND (id = ${id}::uuid OR uid = ${uid}) AND deleted_at IS NULL
     FOR UPDATE`
   if (endpoint === undefined) return undefined
-  if (endpoint.disabled) return { disabled: true, ill: endpoint.reason !== DISABLED_BY_REQUEST }
+  const { id: endpointId } = endpoint
+  if (endpoint.disabled) {
+    return { id: endpointId, disabled: true, ill: endpoint.reason !== DISABLED_BY_REQUEST }
+  }
   const failing = await transaction.$queryRaw<unknown[]>`
     SELECT 1 FROM endpoint_health WHERE endpoint_id = ${endpoint.id}::uuid AND openings > 0 FOR UPDATE`
-  return { disabled: false, ill: failing.length > 0 }
+  return { id: endpointId, disabled: false, ill: failing.length > 0 }
+}
+
+async function changeHeaders(
+  transaction: Transaction,
+  vault: Vault,
+  ownerId: string,
+  endpointId: string,
+  given: Record<string, HeaderInput>,
+): Promise<StoredHeaders> {
+  const found = await transaction.endpoint.findUnique({
+    where: { id: endpointId },
+    select: { secretHeaders: true },
+  })
+  const before = (found?.secretHeaders ?? {}) as Record<string, string>
+  return await storeHeaders(runOf(transaction), vault, { ownerId, endpointId }, given, before)
 }
 
 // Input:   $1 the endpoint
@@ -150,15 +188,6 @@ export async function deleteEndpoint(prisma: Prisma, key: EndpointKey): Promise<
   })
 }
 
-/** Key bytes of the newest secret that is valid. */
-export async function findEndpointSecret(prisma: Prisma, endpointId: string): Promise<Buffer | undefined> {
-  const found = await prisma.endpointSecret.findFirst({
-    where: { endpointId, OR: [{ expiresAt: null }, { expiresAt: { gt: new Date() } }] },
-    orderBy: [{ createdAt: 'desc' }, { id: 'desc' }],
-  })
-  return found === null ? undefined : Buffer.from(found.secret)
-}
-
 type Transaction = PrismaTypes.TransactionClient
 
 async function save(
@@ -175,6 +204,7 @@ async function save(
     })
   } catch (error) {
     if (prismaCode(error) === 'unique-violation') return { kind: 'uid-taken' }
+    if (error instanceof NoSecretHeaderError) return { kind: 'no-secret-header', name: error.header }
     throw error
   }
 }
@@ -187,11 +217,10 @@ async function unknownEventTypes(transaction: Transaction, names: string[]): Pro
   return names.filter((name) => !set.has(name))
 }
 
-function toColumns(input: Partial<EndpointInput>) {
+function toColumns(input: Omit<Partial<EndpointInput>, 'headers'>) {
   return {
     ...(input.description !== undefined && { description: input.description }),
     ...(input.uid !== undefined && { uid: input.uid }),
-    ...(input.headers !== undefined && { headers: input.headers }),
     ...(input.inFlightMax !== undefined && { inFlightMax: input.inFlightMax }),
     ...(input.attemptTimeoutMs !== undefined && { attemptTimeoutMs: input.attemptTimeoutMs }),
     ...(input.rateLimit !== undefined && { rateLimit: input.rateLimit }),

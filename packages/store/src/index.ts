@@ -8,16 +8,31 @@ export * from './deliveries.ts'
 export * from './delivery-targets.ts'
 export * from './endpoint-health.ts'
 export * from './endpoint-pace.ts'
+export {
+  type EndpointSecretRecord,
+  findEndpointSecrets,
+  insertSecret,
+  type RotateSecretResult,
+  removeExpiredSecrets,
+  rotateSecret,
+  runOf,
+  SECRETS_MAX,
+  sealPlainSecrets,
+} from './endpoint-secrets.ts'
 export * from './endpoints.ts'
 export * from './event-types.ts'
 export * from './messages.ts'
-export * from './migrate.ts'
+export {
+  MigrationError,
+  migrate,
+} from './migrate.ts'
 export {
   type AboutEndpoint,
   deleteOperationalEvents,
   type OperationalEventRecord,
   takeOperationalEvents,
 } from './operational-events.ts'
+export { missingMasterKeys, type Run, rewrapOwnerKeys } from './owner-keys.ts'
 export {
   createOwner,
   deleteOwner,
@@ -36,4 +51,5 @@ export * from './replays.ts'
 export * from './sample-backlog.ts'
 export * from './shared-secrets.ts'
 export * from './store.ts'
+export { createVault, masterKeyId, UnreadableSecretsError, type Vault } from './vault.ts'
 export * from './wait-for-database.ts'

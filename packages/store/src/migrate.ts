@@ -8,7 +8,7 @@ const MIGRATIONS = new URL('../../../prisma/migrations/', import.meta.url)
 const POSTGRES_VERSION_MIN = 180_000
 
 // Any fixed number: it only has to be ours. ('PHRN' in ASCII.)
-const MIGRATION_LOCK = 0x5048_524e
+export const MIGRATION_LOCK = 0x5048_524e
 
 /** `code`: `postgres_too_old` | `migration_edited` | `migration_missing` | `migration_failed` | `migration_unfinished`. */
 export class MigrationError extends Error {

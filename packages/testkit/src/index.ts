@@ -18,4 +18,5 @@ export {
   startReceiver,
 } from './start-receiver.ts'
 export { startRedis, type TestRedis } from './start-redis.ts'
+export { TEST_MASTER_KEY } from './test-master-key.ts'
 export { type WaitForOptions, waitFor } from './wait-for.ts'

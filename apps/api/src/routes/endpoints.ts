@@ -11,12 +11,14 @@ import {
   LIST_LIMIT_DEFAULT,
   List,
   NewEndpoint,
+  OVERLAP_DEFAULT_S,
   PageQuery,
   type RetryPolicy,
   type RetrySchedule,
   refusedHeader,
   retryPolicyFault,
   retrySchedule,
+  SecretRotation,
 } from '@posthorn/contracts'
 import { generateSecret, parseSecret } from '@posthorn/signing'
 import {
@@ -26,10 +28,13 @@ import {
   type EndpointKey,
   type EndpointRecord,
   type EndpointResult,
+  type EndpointSecretRecord,
   findEndpoint,
-  findEndpointSecret,
+  findEndpointSecrets,
   listEndpoints,
   loadEndpointHealth,
+  rotateSecret,
+  SECRETS_MAX,
   updateEndpoint,
 } from '@posthorn/store'
 import type { FastifyRequest } from 'fastify'
@@ -66,11 +71,12 @@ const endpointProblems = [
   'url_fragment',
   'url_port',
   'url_host_refused',
+  'secrets_unreadable',
 ] as const
 
 /** An owner's target URLs with the events that they subscribe to. */
 export function registerEndpoints(app: Api, context: ApiContext): void {
-  const { store, settings } = context
+  const { store, vault, settings } = context
   const { prisma } = store
   const platformSchedule = retrySchedule(settings.retryPolicy)
   const toEndpoint = (endpoint: EndpointRecord) => toAnswer(endpoint, platformSchedule)
@@ -95,7 +101,7 @@ export function registerEndpoints(app: Api, context: ApiContext): void {
       const { id: ownerId } = await requireOwner(prisma, request)
       const input = { ...body, ...judged(context, body) }
       const secret = secretBytes(givenSecret)
-      const endpoint = await saved(context, body, createEndpoint(prisma, ownerId, input, secret))
+      const endpoint = await saved(context, body, createEndpoint({ prisma, vault }, ownerId, input, secret))
       request.change = changeOf(endpoint)
       return reply.code(201).send({ ...toEndpoint(endpoint), secret: secretText(secret) })
     },
@@ -158,7 +164,7 @@ export function registerEndpoints(app: Api, context: ApiContext): void {
       schema: {
         summary: 'Change an endpoint',
         description:
-          'enabled: true also enables one that Posthorn disabled, and lets go what waits for one that it holds back.',
+          'enabled: true also enables one that Posthorn disabled, and lets go what waits for one that it holds back. headers takes the place of all that there are; of one that is secret, {"secret": true} without a value keeps the value.',
         operationId: 'updateEndpoint',
         tags,
         security: bearer,
@@ -174,7 +180,7 @@ export function registerEndpoints(app: Api, context: ApiContext): void {
       } = request
       const { id: ownerId } = await requireOwner(prisma, request)
       const change = { ...body, ...judged(context, body) }
-      const result = updateEndpoint(prisma, endpointKey(ownerId, endpoint), change)
+      const result = updateEndpoint({ prisma, vault }, endpointKey(ownerId, endpoint), change)
       const endpointAfter = await saved(context, body, result)
       request.change = changeOf(endpointAfter)
       return toEndpoint(endpointAfter)
@@ -210,18 +216,68 @@ export function registerEndpoints(app: Api, context: ApiContext): void {
       config: { roles: ['owner'] },
       schema: {
         summary: 'Get the signing secret of an endpoint',
+        description: 'The newest one, and until when those before it sign beside it.',
         operationId: 'getEndpointSecret',
         tags,
         security: bearer,
         params,
-        response: { 200: EndpointSecret, ...problemResponses('not_found') },
+        response: { 200: EndpointSecret, ...problemResponses('not_found', 'secrets_unreadable') },
       },
     },
     async (request, reply) => {
-      const { id } = await requireEndpoint(prisma, request)
-      const secret = await findEndpointSecret(prisma, id)
-      if (secret === undefined) throw endpointNotFound()
-      return reply.header('cache-control', 'no-store').send({ secret: secretText(secret) })
+      const { id, ownerId } = await requireEndpoint(prisma, request)
+      const secrets = await findEndpointSecrets(prisma, vault, { ownerId, endpointId: id })
+      if (secrets.length === 0) throw endpointNotFound()
+      return reply.header('cache-control', 'no-store').send(toSecrets(secrets))
+    },
+  )
+
+  app.post(
+    '/owners/:owner/endpoints/:endpoint/secret/rotate',
+    {
+      config: { roles: ['owner'] },
+      schema: {
+        summary: 'Give an endpoint a new signing secret',
+        description:
+          'Those that it has go on signing for overlapS at most, so that its receiver can change over: webhook-signature has a signature of each, separated by spaces. overlapS: 0 ends them at once.',
+        operationId: 'rotateEndpointSecret',
+        tags,
+        security: bearer,
+        params,
+        body: SecretRotation,
+        response: {
+          200: EndpointSecret,
+          ...problemResponses(
+            ...bodyProblems,
+            'not_found',
+            'invalid_secret',
+            'too_many_secrets',
+            'secrets_unreadable',
+          ),
+        },
+      },
+    },
+    async (request, reply) => {
+      const { secret, overlapS = OVERLAP_DEFAULT_S } = request.body
+      const endpoint = await requireEndpoint(prisma, request)
+      const result = await rotateSecret({ prisma, vault }, endpoint, secretBytes(secret), overlapS)
+      switch (result.kind) {
+        case 'rotated':
+          request.change = changeOf(endpoint)
+          return reply.header('cache-control', 'no-store').send(toSecrets(result.secrets))
+        case 'unknown':
+          throw endpointNotFound()
+        case 'known':
+          throw new ProblemError(
+            'invalid_secret',
+            'The endpoint has this secret already. Give another one, or none to have one made.',
+          )
+        case 'too-many':
+          throw new ProblemError(
+            'too_many_secrets',
+            `${SECRETS_MAX} secrets of the endpoint are valid. Wait until one has expired, or give a shorter overlapS: it counts for all of them.`,
+          )
+      }
     },
   )
 }
@@ -261,8 +317,10 @@ function judged(
   { vetUrl, settings }: ApiContext,
   { url, headers, attemptTimeoutMs, retryPolicy }: EndpointChange,
 ): { url: string } | Record<never, never> {
-  for (const name of Object.keys(headers ?? {})) {
-    const reason = refusedHeader(name)
+  const names = Object.keys(headers ?? {})
+  for (const [at, name] of names.entries()) {
+    const isRepeated = names.slice(0, at).some((other) => other.toLowerCase() === name.toLowerCase())
+    const reason = isRepeated ? 'it is given twice, in different case' : refusedHeader(name)
     if (reason !== undefined) {
       const errors = [{ path: `/headers/${name}`, message: reason }]
       throw new ProblemError(
@@ -310,6 +368,12 @@ async function saved(
         'uid_taken',
         `Another endpoint of this owner has the uid ${body.uid}. Choose another.`,
       )
+    case 'no-secret-header': {
+      const message = 'has no stored value to keep: give a value'
+      throw new ProblemError('invalid_header', `The header ${result.name} ${message}.`, {
+        errors: [{ path: `/headers/${result.name}`, message }],
+      })
+    }
     case 'unknown-event-types': {
       const explain = await createEventTypeHint(store.pool, 'subscribe')
       const errors = result.names.map((name) => ({
@@ -329,6 +393,17 @@ function secretBytes(given: string | undefined): Buffer {
     'invalid_secret',
     'The secret must be whsec_ and the base64 of 24 to 64 random bytes.',
   )
+}
+
+function toSecrets([newest, ...previous]: EndpointSecretRecord[]) {
+  return {
+    secret: secretText(newest!.secret),
+    createdAt: newest!.createdAt.toISOString(),
+    previous: previous.map(({ createdAt, expiresAt }) => ({
+      createdAt: createdAt.toISOString(),
+      expiresAt: expiresAt!.toISOString(),
+    })),
+  }
 }
 
 function secretText(secret: Buffer): string {
@@ -362,7 +437,7 @@ function toAnswer(endpoint: EndpointRecord, platformSchedule: RetrySchedule): En
     url: endpoint.url,
     eventTypes: endpoint.eventTypes,
     description: endpoint.description,
-    headers: endpoint.headers as Record<string, string>,
+    headers: shownHeaders(endpoint),
     enabled: endpoint.disabledAt === null,
     disabledAt: endpoint.disabledAt?.toISOString() ?? null,
     disabledReason: endpoint.disabledReason,
@@ -374,4 +449,12 @@ function toAnswer(endpoint: EndpointRecord, platformSchedule: RetrySchedule): En
     createdAt: endpoint.createdAt.toISOString(),
     updatedAt: endpoint.updatedAt.toISOString(),
   }
+}
+
+/** Of secret ones, the names. */
+function shownHeaders({ headers, secretHeaders }: EndpointRecord): Endpoint['headers'] {
+  const secret = Object.keys(secretHeaders as object).map(
+    (name) => [name, { secret: true as const }] as const,
+  )
+  return { ...(headers as Record<string, string>), ...Object.fromEntries(secret) }
 }
