@@ -1,5 +1,5 @@
 import { type AdmissionLimits, createAccept, PROCESS_LIMITS, startLoadSampler } from '@posthorn/dispatch'
-import { createAddressRule, vetUrl } from '@posthorn/egress'
+import { createEgressPolicy, vetUrl } from '@posthorn/egress'
 import { createDeliveryQueue, createQueueBackend } from '@posthorn/queue'
 import { createLogger, parseSettings } from '@posthorn/runtime'
 import { createStore, migrate, type Store } from '@posthorn/store'
@@ -68,14 +68,14 @@ export async function startTestApi(
     },
     logger,
   })
-  const rule = createAddressRule()
+  const egress = createEgressPolicy(settings, logger)
   const api = await startApi(
     {
       store,
       accept,
       admission,
       queue,
-      vetUrl: (url) => vetUrl(url, rule),
+      vetUrl: (url) => vetUrl(url, egress),
       settings: {
         ...settings,
         ...(options.payloadBytesMax !== undefined && { payloadBytesMax: options.payloadBytesMax }),
