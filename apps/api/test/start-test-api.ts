@@ -1,6 +1,6 @@
 import type { NewApiKey } from '@posthorn/contracts'
 import { type AdmissionLimits, createAccept, PROCESS_LIMITS, startLoadSampler } from '@posthorn/dispatch'
-import { createAddressRule, vetUrl } from '@posthorn/egress'
+import { createEgressPolicy, vetUrl } from '@posthorn/egress'
 import { createDeliveryQueue, createQueueBackend } from '@posthorn/queue'
 import { createLogger, parseSettings } from '@posthorn/runtime'
 import { createStore, createVault, migrate, type Store, type Vault } from '@posthorn/store'
@@ -75,7 +75,7 @@ export async function startTestApi(
     },
     logger,
   })
-  const rule = createAddressRule()
+  const egress = createEgressPolicy(settings, logger)
   const api = await startApi(
     {
       store,
@@ -83,7 +83,7 @@ export async function startTestApi(
       accept,
       admission,
       queue,
-      vetUrl: (url) => vetUrl(url, rule),
+      vetUrl: (url) => vetUrl(url, egress),
       settings: {
         ...settings,
         ...(options.payloadBytesMax !== undefined && { payloadBytesMax: options.payloadBytesMax }),

@@ -1,6 +1,6 @@
 import { type RunningApi, startApi } from '@posthorn/api'
 import { createAccept, PROCESS_LIMITS, startLoadSampler } from '@posthorn/dispatch'
-import { createAddressRule, vetUrl } from '@posthorn/egress'
+import { createEgressPolicy, vetUrl } from '@posthorn/egress'
 import { createDeliveryQueue } from '@posthorn/queue'
 import { type Logger, type Settings, type Shutdown, version } from '@posthorn/runtime'
 import type { Vault } from '@posthorn/store'
@@ -23,10 +23,10 @@ export async function serveApi(
     logger,
   })
   shutdown.defer('admission', () => admission.stop())
-  const rule = createAddressRule({ allow: settings.egressAllow })
+  const egress = createEgressPolicy(settings, logger)
   const { host, port } = settings
   const api = await startApi(
-    { store, vault, accept, admission, queue, vetUrl: (url) => vetUrl(url, rule), settings, logger, version },
+    { store, vault, accept, admission, queue, vetUrl: (url) => vetUrl(url, egress), settings, logger, version },
     { host, port },
   ).catch((error: NodeJS.ErrnoException) => {
     throw error.code === 'EADDRINUSE'

@@ -1,7 +1,7 @@
 // An API as `posthorn api` composes it, with a bug planted: node planted-api.ts <bug>
 import { startApi } from '@posthorn/api'
 import { createAccept } from '@posthorn/dispatch'
-import { createAddressRule, vetUrl } from '@posthorn/egress'
+import { createEgressPolicy, vetUrl } from '@posthorn/egress'
 import { createDeliveryQueue } from '@posthorn/queue'
 import { openPlantedStores } from './open-planted-stores.ts'
 import { findPlantedBug } from './planted-bugs.ts'
@@ -12,14 +12,14 @@ const queue = createDeliveryQueue(backend)
 shutdown.defer('queue', () => queue.close())
 const accept = createAccept({ pool: store.pool, queue, logger })
 shutdown.defer('acceptance', () => accept.close())
-const rule = createAddressRule({ allow: settings.egressAllow })
+const egress = createEgressPolicy(settings, logger)
 const api = await startApi(
   {
     ...{ store, vault, queue, settings, logger },
     accept: bug.decorateAccept?.(accept) ?? accept,
     // Nothing here is to be refused for load: what is planted has to show.
     admission: { admit: () => ({ kind: 'admitted' }) },
-    vetUrl: (url) => vetUrl(url, rule),
+    vetUrl: (url) => vetUrl(url, egress),
   },
   settings,
 )

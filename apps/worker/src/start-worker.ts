@@ -11,7 +11,7 @@ import {
   startReplays,
   startSweep,
 } from '@posthorn/dispatch'
-import { createAddressRule, createPost } from '@posthorn/egress'
+import { createEgressPolicy, createPost, egressProxy, type Lookup } from '@posthorn/egress'
 import {
   createDeliveryQueue,
   createDeliveryWorker,
@@ -31,6 +31,8 @@ export interface WorkerContext {
   logger: Logger
   /** What is to be otherwise in the circuit breaker of endpoints: for tests, which cannot wait for minutes. */
   policy?: Partial<HealthPolicy>
+  /** In place of the system's lookup of names: for tests, which have names of their own. */
+  lookup?: Lookup
 }
 
 export interface RunningWorker {
@@ -57,11 +59,15 @@ export function startWorker({
   settings,
   logger,
   policy: otherwise,
+  lookup,
 }: WorkerContext): RunningWorker {
   const { pool } = store
   const queue = createDeliveryQueue(backend)
+  const proxy = egressProxy(settings)
   const { post, close: closeEgress } = createPost({
-    rule: createAddressRule({ allow: settings.egressAllow }),
+    ...createEgressPolicy(settings, logger),
+    ...(proxy !== undefined && { proxy }),
+    ...(lookup !== undefined && { lookup }),
     connectTimeoutMs: settings.connectTimeoutMs,
     attemptTimeoutMs: settings.attemptTimeoutMs,
     userAgent: `Posthorn/${version}`,

@@ -157,8 +157,8 @@ export function healthEvent(outcome: Outcome, attempted: Attempted, policy: Heal
 /** It has too much to do, or what stands before it cannot reach it. */
 const ASKS_TO_WAIT = new Set([429, 502, 503, 504])
 
-/** Nothing was tried: the endpoint is set to what cannot be sent or may not be reached. */
-const NOT_THE_ENDPOINTS_STATE = new Set(['address_refused', 'invalid_request'])
+/** Nothing was tried: it is set to what cannot be sent or may not be reached, or our own proxy is away. */
+const NOT_THE_ENDPOINTS_STATE = new Set(['address_refused', 'invalid_request', 'proxy_failed'])
 
 /** The endpoint is there, whether it took the message or not. */
 function afterAnswer(

@@ -98,7 +98,7 @@ describe('each outcome: what is recorded, what becomes of the delivery, what is 
       ] as PostFailureCode[]
     ).map((code): Row => [code, noAnswer(code), code, 'retried', 5_000, 'failure', undefined]),
     // Nothing was sent: the endpoint is set to what cannot be.
-    ...(['address_refused', 'invalid_request'] as PostFailureCode[]).map(
+    ...(['address_refused', 'invalid_request', 'proxy_failed'] as PostFailureCode[]).map(
       (code): Row => [code, noAnswer(code), code, 'retried', 5_000, 'refusal', undefined],
     ),
     // Of a body that is too large the first 16 KiB are kept; what counts is the status.

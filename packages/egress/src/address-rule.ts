@@ -1,9 +1,13 @@
 import { isIP } from 'node:net'
 import ipaddr from 'ipaddr.js'
+import { registryBlock } from './registry-blocks.ts'
 
 type Address = ipaddr.IPv4 | ipaddr.IPv6
 
-/** `range` names the block that an address is refused for, such as `private` or `loopback`. */
+/**
+ * `range` names the block that an address is refused for, such as `private` or `loopback`; `denied` is the
+ * operator's own, and `disagreement` is a mistake of ours: see `AddressRuleOptions.onDisagreement`.
+ */
 export type AddressVerdict = { allowed: true } | { allowed: false; range: string }
 
 export interface AddressRule {
@@ -13,9 +17,26 @@ export interface AddressRule {
   readonly hasExceptions: boolean
 }
 
+export interface AddressRuleOptions {
+  /** CIDRs that may be reached although they are not public. */
+  allow?: readonly string[]
+  /** CIDRs that may not be reached, whatever else says so. */
+  deny?: readonly string[]
+  /** Default `registryBlock`. */
+  secondReading?: (address: string) => string | undefined
+  /** Called once for each address that the two readings of the registries disagree about. */
+  onDisagreement?: (address: string) => void
+}
+
+/** Addresses that were told of; then they are told of again. */
+const disagreementsMax = 1_000
+
 /**
  * An address may be reached only if it is globally routable unicast by the IANA special-purpose address
- * registries, or if it is in one of the `allow` CIDRs.
+ * registries, or if it is in one of the `allow` CIDRs; never if it is in one of the `deny` CIDRs.
+ *
+ * The registries are read twice, here with ipaddr.js and in `registry-blocks.ts` without. What only one of
+ * the two calls public is refused.
  *
  * A rule and not a list of bad blocks: IPv6 starts from the one block that is handed out (2000::/3), and
  * every block that ipaddr.js has a name for is refused, also the few that are routable (AS112, AMT): no
@@ -27,19 +48,44 @@ export interface AddressRule {
  * Sources: https://www.iana.org/assignments/iana-ipv4-special-registry,
  * https://www.iana.org/assignments/iana-ipv6-special-registry, RFC 6890, RFC 6052, RFC 5214.
  */
-export function createAddressRule(options: { allow?: readonly string[] } = {}): AddressRule {
+export function createAddressRule(options: AddressRuleOptions = {}): AddressRule {
   const exceptions = (options.allow ?? []).map(parseCidr)
+  const denials = (options.deny ?? []).map(parseCidr)
+  const { secondReading = registryBlock, onDisagreement = () => {} } = options
+  const disagreements = new Set<string>()
+
+  function tellOnce(address: string): void {
+    if (disagreements.has(address)) return
+    if (disagreements.size >= disagreementsMax) disagreements.clear()
+    disagreements.add(address)
+    onDisagreement(address)
+  }
 
   return {
     hasExceptions: exceptions.length > 0,
     judge(text) {
       const address = parseAddress(text)
       if (address === undefined) return { allowed: false, range: 'unparsable' }
+      const carried = carriedByNat64(address)
+      if (denials.some((cidr) => contains(cidr, address) || (carried && contains(cidr, carried)))) {
+        return { allowed: false, range: 'denied' }
+      }
       if (exceptions.some((cidr) => contains(cidr, address))) return { allowed: true }
       const range = specialRange(address)
+      if ((range === undefined) !== (secondReading(text) === undefined)) {
+        tellOnce(text)
+        return { allowed: false, range: 'disagreement' }
+      }
       return range === undefined ? { allowed: true } : { allowed: false, range }
     },
   }
+}
+
+/** In the words of the rule: nothing of the address, and nothing of what is there. */
+export function describeRefusal(range: string): string {
+  return range === 'denied'
+    ? 'the address is one that this platform does not send to'
+    : `the address is not a public one (${range})`
 }
 
 /** The name of the block that makes this address unreachable; undefined for a public address. */
@@ -60,8 +106,10 @@ function specialRange(address: Address): string | undefined {
 const globalUnicast = parseCidr('2000::/3')
 const nat64 = parseCidr('64:ff9b::/96')
 
-function carriedByNat64(address: ipaddr.IPv6): ipaddr.IPv4 | undefined {
-  return address.match(nat64) ? new ipaddr.IPv4(address.toByteArray().slice(12)) : undefined
+function carriedByNat64(address: Address): ipaddr.IPv4 | undefined {
+  return address instanceof ipaddr.IPv6 && address.match(nat64)
+    ? new ipaddr.IPv4(address.toByteArray().slice(12))
+    : undefined
 }
 
 /** ISATAP (RFC 5214) hides an IPv4 address behind ::0:5efe or ::200:5efe, under anybody's prefix. */

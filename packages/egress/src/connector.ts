@@ -3,7 +3,9 @@ import { connect as connectTcp, isIP, type Socket } from 'node:net'
 import { checkServerIdentity, connect as connectTls, createSecureContext } from 'node:tls'
 import { formatDuration } from '@posthorn/runtime'
 import type { buildConnector } from 'undici'
-import type { AddressRule } from './address-rule.ts'
+import { type AddressRule, describeRefusal } from './address-rule.ts'
+import { type EgressProxy, openTunnel } from './egress-proxy.ts'
+import { portNumber, refusePort, refuseScheme, type UrlLimits } from './url-limits.ts'
 
 /** `dns.lookup` with `all: true`, or something that answers like it. */
 export type Lookup = (
@@ -22,9 +24,11 @@ export interface ConnectTimings {
 export type ConnectFailureCode =
   /** The name could not be looked up, or not in time. */
   | 'dns_failed'
-  /** The host, or one of the addresses that its name stands for, may not be reached. */
+  /** The host, one of the addresses that its name stands for, the port or the scheme may not be used. */
   | 'address_refused'
   | 'connect_refused'
+  /** The operator's proxy is away, or opened no way to the host. */
+  | 'proxy_failed'
   /** No connection (TLS included) within the connect timeout. */
   | 'connect_timeout'
   /** No route to the host. */
@@ -51,6 +55,9 @@ export class ConnectError extends Error {
 
 export interface ConnectorOptions {
   rule: AddressRule
+  limits?: UrlLimits
+  /** Connections go through it, to the addresses that were judged. */
+  proxy?: EgressProxy
   /** One deadline over lookup, connect and TLS handshake. */
   connectTimeoutMs: number
   lookup?: Lookup
@@ -73,14 +80,14 @@ const addressTimeoutMs = 500
  * changes its answer in between gains nothing. Before a byte is written, the peer's address is judged too.
  */
 export function createConnector(options: ConnectorOptions): buildConnector.connector {
-  const { rule, connectTimeoutMs, lookup = systemLookup, ca } = options
+  const { rule, limits = {}, proxy, connectTimeoutMs, lookup = systemLookup, ca } = options
   const { onConnected = () => {}, onHandedOver = () => {} } = options
   // One for all connections: making it reads the certificate authorities, which costs milliseconds.
   const secureContext = createSecureContext({ minVersion: 'TLSv1.2', ...(ca !== undefined && { ca }) })
 
   return function connect({ hostname, protocol, port: portText }, callback) {
     const isTls = protocol === 'https:'
-    const port = portText === '' ? (isTls ? 443 : 80) : Number(portText)
+    const port = portNumber(protocol, portText)
     const timings: ConnectTimings = {}
     const isLiteral = isIP(hostname) !== 0
     let phase: keyof ConnectTimings = isLiteral ? 'connectMs' : 'dnsMs'
@@ -89,9 +96,16 @@ export function createConnector(options: ConnectorOptions): buildConnector.conne
     let settled = false
     const timer = setTimeout(onDeadline, connectTimeoutMs)
 
+    const refusal = refuseScheme(protocol, limits) ?? refusePort(port, limits)
     // Deferred, since undici does not expect an answer before connect() has returned.
-    if (isLiteral) queueMicrotask(() => dial([{ address: hostname, family: isIP(hostname) }]))
-    else lookup(hostname, { all: true, order: 'verbatim' }, onAddresses)
+    if (refusal !== undefined) queueMicrotask(() => fail('address_refused', refusal))
+    else if (isLiteral) queueMicrotask(() => dial([{ address: hostname, family: isIP(hostname) }]))
+    else if (proxy?.checksNames === true) {
+      queueMicrotask(() => {
+        enter('connectMs')
+        dialProxy([hostname])
+      })
+    } else lookup(hostname, { all: true, order: 'verbatim' }, onAddresses)
 
     function onAddresses(error: NodeJS.ErrnoException | null, addresses: LookupAddress[]): void {
       if (settled) return
@@ -104,7 +118,12 @@ export function createConnector(options: ConnectorOptions): buildConnector.conne
     }
 
     function dial(addresses: LookupAddress[]): void {
-      if (!allAllowed(addresses.map(({ address }) => address))) return
+      const vetted = addresses.map(({ address }) => address)
+      if (!allAllowed(vetted)) return
+      if (proxy !== undefined) {
+        dialProxy(vetted)
+        return
+      }
       socket = connectTcp({
         host: hostname,
         port,
@@ -115,6 +134,22 @@ export function createConnector(options: ConnectorOptions): buildConnector.conne
         noDelay: true,
       })
       socket.on('error', onError).once('connect', onTcpConnected)
+    }
+
+    /** Asks the proxy for the hosts in turn, as connectTcp does for addresses. The first that opens is taken. */
+    function dialProxy([host, ...others]: string[]): void {
+      socket = openTunnel(proxy!, host!, port, (tunnelFailure) => {
+        if (settled) return
+        if (tunnelFailure !== undefined) {
+          socket!.destroy()
+          if (others.length > 0 && tunnelFailure.isAboutHost) dialProxy(others)
+          else fail(tunnelFailure.failure, tunnelFailure.detail)
+          return
+        }
+        socket!.on('error', onError)
+        if (isTls) shakeHands()
+        else succeed()
+      })
     }
 
     function onTcpConnected(): void {
@@ -128,7 +163,7 @@ export function createConnector(options: ConnectorOptions): buildConnector.conne
       for (const address of addresses) {
         const verdict = rule.judge(address)
         if (verdict.allowed) continue
-        fail('address_refused', `the host may not be reached: not a public address (${verdict.range})`)
+        fail('address_refused', `the host may not be reached: ${describeRefusal(verdict.range)}`)
         return false
       }
       return true

@@ -2,14 +2,20 @@ import { formatDuration } from '@posthorn/runtime'
 import { Pool } from 'undici'
 import type { AddressRule } from './address-rule.ts'
 import { type ConnectTimings, createConnector, type Lookup } from './connector.ts'
+import type { EgressProxy } from './egress-proxy.ts'
 import { Exchange } from './exchange.ts'
 import { createOrigins } from './origins.ts'
 import type { PostOutcome } from './outcome.ts'
+import type { UrlLimits } from './url-limits.ts'
 import { isFramingHeader } from './vet-header.ts'
 
 export interface CreatePostOptions {
   /** Which addresses may be reached. */
   rule: AddressRule
+  /** Which ports and schemes. Default: any port but 0, http and https. */
+  limits?: UrlLimits
+  /** Default: none, straight to the endpoint. */
+  proxy?: EgressProxy
   /** The part of an attempt that lookup, connect and TLS may take together. */
   connectTimeoutMs: number
   /** One deadline over a whole attempt, from the call to the last byte of the answer that is read. */
@@ -57,7 +63,7 @@ export interface Post {
  * plus 16 KiB of headers. A connection is used again only after an answer that was read to its end.
  */
 export function createPost(options: CreatePostOptions): Post {
-  const { rule, connectTimeoutMs, attemptTimeoutMs, ca, lookup } = options
+  const { rule, limits, proxy, connectTimeoutMs, attemptTimeoutMs, ca, lookup } = options
   const { responseBytesMax = 16_384, userAgent = 'Posthorn', keepAliveMs = 4_000 } = options
   const { socketsPerOriginMax = 128, originsMax = 1_024 } = options
 
@@ -73,6 +79,8 @@ export function createPost(options: CreatePostOptions): Post {
   const connect = createConnector({
     rule,
     connectTimeoutMs,
+    ...(limits !== undefined && { limits }),
+    ...(proxy !== undefined && { proxy }),
     ...(lookup !== undefined && { lookup }),
     ...(ca !== undefined && { ca }),
     onConnected: (timings) => {

@@ -1,5 +1,7 @@
 import { isIP } from 'node:net'
-import type { AddressRule } from './address-rule.ts'
+import { type AddressRule, describeRefusal } from './address-rule.ts'
+import type { EgressPolicy } from './egress-policy.ts'
+import { portNumber, refusePort, refuseScheme } from './url-limits.ts'
 
 const urlLengthMax = 2048
 
@@ -22,7 +24,7 @@ export type VetUrlResult = { ok: true; url: string } | { ok: false; code: VetUrl
  * the host that was judged, not to another reading of the same text. `detail` names the rule and repeats
  * nothing of the URL.
  */
-export function vetUrl(text: string, rule: AddressRule): VetUrlResult {
+export function vetUrl(text: string, { rule, limits }: EgressPolicy): VetUrlResult {
   if (text.length > urlLengthMax) return tooLong
   // URL parsers drop tabs and newlines and turn backslashes into slashes; nobody writes those in good faith.
   if (/[\p{Cc}\s\\]/u.test(text)) {
@@ -31,15 +33,15 @@ export function vetUrl(text: string, rule: AddressRule): VetUrlResult {
   const url = URL.parse(text)
   if (url === null)
     return refuse('url_invalid', 'the URL cannot be read; it must be like https://example.com/hooks')
-  if (url.protocol !== 'https:' && url.protocol !== 'http:') {
-    return refuse('url_scheme', 'the URL must start with https:// or http://')
-  }
+  const schemeRefusal = refuseScheme(url.protocol, limits)
+  if (schemeRefusal !== undefined) return refuse('url_scheme', schemeRefusal)
   if (url.username !== '' || url.password !== '') {
     return refuse('url_credentials', 'the URL may not contain a user name or password; use a header instead')
   }
   if (text.includes('#'))
     return refuse('url_fragment', 'the URL may not contain a fragment (#): it is never sent')
-  if (url.port === '0') return refuse('url_port', 'port 0 cannot be connected to')
+  const portRefusal = refusePort(portNumber(url.protocol, url.port), limits)
+  if (portRefusal !== undefined) return refuse('url_port', portRefusal)
   if (url.href.length > urlLengthMax) return tooLong
 
   const refusal = refuseHost(url.hostname, rule)
@@ -56,7 +58,7 @@ function refuseHost(hostname: string, rule: AddressRule): string | undefined {
   const host = hostname.replace(/^\[(.*)\]$/, '$1')
   if (isIP(host) !== 0) {
     const verdict = rule.judge(host)
-    return verdict.allowed ? undefined : `the address is not a public one (${verdict.range})`
+    return verdict.allowed ? undefined : describeRefusal(verdict.range)
   }
 
   const name = host.replace(/\.+$/, '')

@@ -1,11 +1,13 @@
 import { Buffer } from 'node:buffer'
-import type { Socket } from 'node:net'
+import { once } from 'node:events'
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { gzipSync } from 'node:zlib'
 import { afterEach, describe, expect, test } from 'vitest'
 import {
   type CreatePostOptions,
   createAddressRule,
   createPost,
+  egressProxy,
   type Lookup,
   type Post,
   type PostOutcome,
@@ -438,6 +440,178 @@ describe('names and addresses', () => {
     })
     expect(outcome).toMatchObject({ kind: 'failed', code: 'dns_failed' })
   })
+})
+
+describe('limits of the operator', () => {
+  test.each([
+    ['another port', { ports: [{ first: 1, last: 1 }] }],
+    ['plain http', { httpsOnly: true }],
+  ])('%s is not connected to', async (_name, limits) => {
+    const server = await serve((socket) => socket.write(answer(200)))
+    expect(await send(posting({ limits }), server)).toMatchObject({ kind: 'failed', code: 'address_refused' })
+    expect(server.accepted).toBe(0)
+  })
+
+  test('a port within the ranges is', async () => {
+    const server = await serve((socket) => socket.write(answer(200)))
+    const limits = { ports: [{ first: server.port, last: server.port }] }
+    expect(await send(posting({ limits }), server)).toMatchObject({ kind: 'answered' })
+  })
+})
+
+describe('an egress proxy', () => {
+  const throughProxy = (port: number, more: { auth?: string; checks?: 'posthorn' | 'proxy' } = {}) =>
+    egressProxy({
+      egressProxy: `http://${more.auth === undefined ? '' : `${more.auth}@`}127.0.0.1:${port}`,
+      egressNamesCheckedBy: more.checks ?? 'posthorn',
+    })!
+  // The proxy is on an address that deliveries may not go to; what it tunnels to is looked up by us.
+  const rule = createAddressRule({ allow: ['127.77.0.0/16'] })
+
+  test('there is none unless it is set', () => {
+    expect(egressProxy({ egressNamesCheckedBy: 'posthorn' })).toBeUndefined()
+  })
+
+  test('is asked for the address that was judged, and the endpoint sees its own name', async () => {
+    const server = await serve((socket) => socket.write(answer(200, 'ok')))
+    const proxy = await startProxy({ to: server.port })
+    const post = posting({
+      rule,
+      proxy: throughProxy(proxy.port, { auth: 'user:p%40ss' }),
+      lookup: resolving(['127.77.0.1']),
+    })
+    expect(await send(post, server, 'receiver.test')).toMatchObject({ kind: 'answered', status: 200 })
+    expect(proxy.asked).toEqual([
+      `CONNECT 127.77.0.1:${server.port} HTTP/1.1\r\nhost: 127.77.0.1:${server.port}\r\n` +
+        `proxy-authorization: Basic ${Buffer.from('user:p@ss').toString('base64')}\r\n\r\n`,
+    ])
+    expect(server.received).toContain(`host: receiver.test:${server.port}\r\n`)
+    expect(server.received).not.toMatch(/proxy/i)
+  })
+
+  test('is not asked for a name that has an address which is refused, nor for such an address', async () => {
+    const server = await serve((socket) => socket.write(answer(200)))
+    const proxy = await startProxy({ to: server.port })
+    const lookup = resolving(['127.77.0.1', '10.0.0.1'])
+    const post = posting({ rule, proxy: throughProxy(proxy.port), lookup })
+    for (const host of ['receiver.test', '127.0.0.1']) {
+      expect(await send(post, server, host)).toMatchObject({ kind: 'failed', code: 'address_refused' })
+    }
+    const leftToProxy = posting({ rule, proxy: throughProxy(proxy.port, { checks: 'proxy' }), lookup })
+    expect(await send(leftToProxy, server)).toMatchObject({ kind: 'failed', code: 'address_refused' })
+    expect(proxy.asked).toEqual([])
+  })
+
+  test('is given names only where their check is left to it', async () => {
+    const server = await serve((socket) => socket.write(answer(200)))
+    const proxy = await startProxy({ to: server.port })
+    const lookup = failingLookup('ENOTFOUND')
+    const post = posting({ rule, proxy: throughProxy(proxy.port, { checks: 'proxy' }), lookup })
+    expect(await send(post, server, 'receiver.test')).toMatchObject({ kind: 'answered' })
+    expect(proxy.asked[0]).toContain(`CONNECT receiver.test:${server.port} HTTP/1.1`)
+  })
+
+  test('is asked for the next address of a name where it cannot reach one', async () => {
+    const server = await serve((socket) => socket.write(answer(200)))
+    const proxy = await startProxy({
+      to: server.port,
+      answer: (asked) => (asked.includes('127.77.0.1:') ? 'HTTP/1.1 502 Bad Gateway\r\n\r\n' : undefined),
+    })
+    const lookup = resolving(['127.77.0.1', '127.77.0.2'])
+    const post = posting({ rule, proxy: throughProxy(proxy.port), lookup })
+    expect(await send(post, server, 'receiver.test')).toMatchObject({ kind: 'answered' })
+    expect(proxy.asked.length).toBe(2)
+  })
+
+  test('carries TLS that is verified by us, for the name of the endpoint', async () => {
+    const { key, cert } = testCertificate()
+    const names: unknown[] = []
+    const server = await serve((socket) => socket.write(answer(200)), {
+      tls: { key, cert },
+      onConnection: (socket) => names.push((socket as { servername?: unknown }).servername),
+    })
+    const proxy = await startProxy({ to: server.port })
+    const options = { rule, proxy: throughProxy(proxy.port), lookup: resolving(['127.77.0.1']) }
+    expect(await send(posting({ ...options, ca: cert }), server, 'receiver.test')).toMatchObject({
+      kind: 'answered',
+    })
+    expect(names).toEqual(['receiver.test'])
+    for (const [post, host] of [
+      [posting(options), 'receiver.test'],
+      [posting({ ...options, ca: cert }), 'other.test'],
+    ] as const) {
+      expect(await send(post, server, host)).toMatchObject({ kind: 'failed', code: 'tls_failed' })
+    }
+  })
+
+  test.each([
+    ['refuses the host', 'address_refused', 'HTTP/1.1 403 Forbidden\r\n\r\n'],
+    ['wants other credentials', 'proxy_failed', 'HTTP/1.1 407 Proxy Authentication Required\r\n\r\n'],
+    ['cannot reach the host', 'proxy_failed', 'HTTP/1.1 502 Bad Gateway\r\n\r\n'],
+    ['does not speak HTTP', 'proxy_failed', 'SSH-2.0-OpenSSH_9.6\r\n\r\n'],
+    ['says more than it was asked', 'proxy_failed', `HTTP/1.1 200 OK\r\n\r\n${answer(200)}`],
+    ['answers without an end', 'proxy_failed', `HTTP/1.1 200 OK\r\nx: ${'y'.repeat(9_000)}`],
+    ['hangs up', 'proxy_failed', ''],
+  ])('that %s: %s', async (_name, code, said) => {
+    const server = await serve((socket) => socket.write(answer(200)))
+    const proxy = await startProxy({ to: server.port, answer: () => said })
+    const post = posting({
+      rule,
+      proxy: throughProxy(proxy.port, { auth: 'user:canary-password' }),
+      lookup: resolving(['127.77.0.1']),
+    })
+    const outcome = await send(post, server, 'receiver.test')
+    expect(outcome).toMatchObject({ kind: 'failed', code })
+    expect(JSON.stringify(outcome)).not.toContain('canary')
+    expect(server.received).toBe('')
+    await expect.poll(() => proxy.open.size).toBe(0)
+  })
+
+  test('that is away is a failure of the proxy, and one that never answers is a timeout', async () => {
+    const server = await serve((socket) => socket.write(answer(200)))
+    const away = await startProxy({ to: server.port })
+    await away.close()
+    const options = { rule, lookup: resolving(['127.77.0.1']), connectTimeoutMs: 200 }
+    const post = posting({ ...options, proxy: throughProxy(away.port) })
+    expect(await send(post, server, 'receiver.test')).toMatchObject({ kind: 'failed', code: 'proxy_failed' })
+    const silent = await serve(() => {})
+    const waiting = posting({ ...options, proxy: throughProxy(silent.port) })
+    expect(await send(waiting, server, 'receiver.test')).toMatchObject({
+      kind: 'failed',
+      code: 'connect_timeout',
+    })
+    await expect.poll(() => silent.open.size).toBe(0)
+  })
+
+  async function startProxy(options: {
+    /** The port on 127.0.0.1 that every tunnel leads to, wherever it was asked for. */
+    to: number
+    answer?: (asked: string) => string | undefined
+  }): Promise<{ port: number; asked: string[]; open: Set<Socket>; close(): Promise<void> }> {
+    const asked: string[] = []
+    const open = new Set<Socket>()
+    const server = createServer((socket) => {
+      open.add(socket)
+      socket.on('error', () => {}).on('close', () => open.delete(socket))
+      socket.once('data', (data) => {
+        asked.push(data.toString('latin1'))
+        const said = options.answer?.(asked.at(-1)!)
+        if (said !== undefined) return void (said === '' ? socket.end() : socket.write(said))
+        const onward = connect({ host: '127.0.0.1', port: options.to })
+        onward.on('error', () => socket.destroy()).on('close', () => socket.destroy())
+        socket.on('close', () => onward.destroy())
+        socket.write('HTTP/1.1 200 Connection established\r\n\r\n')
+        socket.pipe(onward).pipe(socket)
+      })
+    })
+    await once(server.listen(0, '127.0.0.1'), 'listening')
+    const close = async () => {
+      for (const socket of open) socket.destroy()
+      if (server.listening) await once(server.close(), 'close')
+    }
+    toClose.unshift({ close })
+    return { port: (server.address() as AddressInfo).port, asked, open, close }
+  }
 })
 
 describe('TLS', () => {

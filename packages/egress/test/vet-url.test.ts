@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest'
-import { createAddressRule, vetUrl } from '../src/index.ts'
+import { createAddressRule, type EgressPolicy, vetUrl } from '../src/index.ts'
 
-const strict = createAddressRule()
-const development = createAddressRule({ allow: ['127.0.0.0/8', '172.16.0.0/12'] })
+const strict = allowing()
+const development = allowing('127.0.0.0/8', '172.16.0.0/12')
 
 test.each([
   ['https://example.com/hooks?a=1', 'https://example.com/hooks?a=1'],
@@ -91,7 +91,7 @@ test('allowed loopback and private blocks open their literal addresses and the n
     expect(vetUrl(url, development), url).toMatchObject({ ok: true })
   }
   expect(vetUrl('http://10.0.0.1/', development)).toMatchObject({ ok: false, code: 'url_host_refused' })
-  expect(vetUrl('http://localhost/', createAddressRule({ allow: ['10.0.0.0/8'] }))).toMatchObject({
+  expect(vetUrl('http://localhost/', allowing('10.0.0.0/8'))).toMatchObject({
     ok: false,
   })
 })
@@ -102,3 +102,39 @@ test('a refusal repeats nothing of the URL', () => {
     expect(result.ok ? '' : result.detail).not.toMatch(/canary|10\.1/)
   }
 })
+
+describe('limits of the operator', () => {
+  const limited: EgressPolicy = {
+    rule: createAddressRule({ deny: ['8.8.8.0/24'] }),
+    limits: {
+      ports: [
+        { first: 443, last: 443 },
+        { first: 8_000, last: 8_999 },
+      ],
+      httpsOnly: true,
+    },
+  }
+
+  test.each([
+    'https://example.com/',
+    'https://example.com:8000/',
+    'https://example.com:8999/',
+    'https://8.8.4.4/',
+  ])('%s is accepted', (url) => {
+    expect(vetUrl(url, limited)).toMatchObject({ ok: true })
+  })
+
+  test.each([
+    ['url_scheme', 'http://example.com:8000/', 'nothing else'],
+    ['url_port', 'https://example.com:7999/', 'none that this platform sends to'],
+    ['url_port', 'https://example.com:9000/', 'none that this platform sends to'],
+    ['url_host_refused', 'https://8.8.8.8/', 'one that this platform does not send to'],
+  ])('%s: %s', (code, url, said) => {
+    const result = vetUrl(url, limited)
+    expect(result).toMatchObject({ ok: false, code, detail: expect.stringContaining(said) })
+  })
+})
+
+function allowing(...allow: string[]): EgressPolicy {
+  return { rule: createAddressRule({ allow }), limits: {} }
+}

@@ -9,6 +9,7 @@ const secretFields = [
   'authorization',
   'cookie',
   'databaseUrl',
+  'egressProxy',
   'masterKey',
   'masterKeys',
   'password',

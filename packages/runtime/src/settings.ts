@@ -26,6 +26,15 @@ export interface Settings {
   masterKeys?: Buffer[]
   /** CIDRs that deliveries may reach although they are not public. */
   egressAllow: string[]
+  /** CIDRs that deliveries may not reach, whatever else says so. */
+  egressDeny: string[]
+  /** Ports that deliveries may go to, first and last included; empty: any but 0. */
+  egressPorts: { first: number; last: number }[]
+  egressHttpsOnly: boolean
+  /** `http://user:password@host:port` of a proxy that opens tunnels. */
+  egressProxy?: string
+  /** Who looks up names and judges their addresses. */
+  egressNamesCheckedBy: 'posthorn' | 'proxy'
   dataDir: string
   logLevel: LogLevel
   payloadBytesMax: number
@@ -72,6 +81,7 @@ export function parseSettings(env: Record<string, string | undefined>): Settings
   const redisUrl = read(env, definitions.redisUrl)
   const apiKey = read(env, definitions.apiKey)
   const masterKeys = read(env, definitions.masterKeys)
+  const egressProxy = read(env, definitions.egressProxy)
   if (redisUrl !== undefined && databaseUrl === undefined) {
     throw new SettingsError(
       'REDIS_URL',
@@ -88,6 +98,11 @@ export function parseSettings(env: Record<string, string | undefined>): Settings
     ...(apiKey !== undefined && { apiKey }),
     ...(masterKeys !== undefined && { masterKeys }),
     egressAllow: read(env, definitions.egressAllow) ?? [],
+    egressDeny: read(env, definitions.egressDeny) ?? [],
+    egressPorts: read(env, definitions.egressPorts) ?? [],
+    egressHttpsOnly: readOrDefault(env, definitions.egressHttpsOnly).value,
+    ...(egressProxy !== undefined && { egressProxy }),
+    egressNamesCheckedBy: readOrDefault(env, definitions.egressNamesCheckedBy),
     dataDir: readOrDefault(env, definitions.dataDir),
     logLevel: readOrDefault(env, definitions.logLevel),
     payloadBytesMax: readOrDefault(env, definitions.payloadBytesMax),
@@ -102,6 +117,12 @@ export function parseSettings(env: Record<string, string | undefined>): Settings
     ownerShare: readOrDefault(env, definitions.ownerShare),
     breakerPauseMs: readOrDefault(env, definitions.breakerPauseMs),
     disableAfterMs: readOrDefault(env, definitions.disableAfter).ms,
+  }
+  if (settings.egressNamesCheckedBy === 'proxy' && egressProxy === undefined) {
+    throw new SettingsError(
+      'POSTHORN_EGRESS_NAMES_CHECKED_BY',
+      'POSTHORN_EGRESS_NAMES_CHECKED_BY is proxy, and there is none: set POSTHORN_EGRESS_PROXY too',
+    )
   }
   if (settings.leaseMs <= settings.attemptTimeoutMs) {
     throw new SettingsError(
@@ -188,6 +209,43 @@ const definitions = {
       'such as `127.0.0.0/8,::1/128` for development.',
     expected: 'CIDRs separated by commas, such as 127.0.0.0/8,::1/128',
     parse: parseCidrs,
+  }),
+  egressDeny: define({
+    name: 'POSTHORN_EGRESS_DENY',
+    meaning: 'CIDRs that deliveries may not reach, also where POSTHORN_EGRESS_ALLOW names them.',
+    expected: 'CIDRs separated by commas, such as 203.0.113.0/24',
+    parse: parseCidrs,
+  }),
+  egressPorts: define({
+    name: 'POSTHORN_EGRESS_PORTS',
+    meaning: 'Ports that deliveries may go to, such as `443,8000-8999`. Without it, any but 0.',
+    expected: 'ports and ranges of them separated by commas, such as 443,8000-8999',
+    parse: parsePorts,
+  }),
+  egressHttpsOnly: define({
+    name: 'POSTHORN_EGRESS_HTTPS_ONLY',
+    meaning: '`true`: deliveries go to https:// URLs only.',
+    default: 'false',
+    expected: 'true or false',
+    parse: parseBoolean,
+  }),
+  egressProxy: define({
+    name: 'POSTHORN_EGRESS_PROXY',
+    meaning:
+      'An HTTP proxy that deliveries go through (CONNECT), such as `http://user:password@proxy:3128`. ' +
+      'It is asked for the addresses that Posthorn looked up and judged.',
+    expected: 'a URL such as http://proxy:3128 or http://user:password@proxy:3128, without a path',
+    secret: true,
+    parse: parseProxy,
+  }),
+  egressNamesCheckedBy: define({
+    name: 'POSTHORN_EGRESS_NAMES_CHECKED_BY',
+    meaning:
+      '`proxy` leaves it to POSTHORN_EGRESS_PROXY to look up names and to refuse those of private addresses: ' +
+      'Posthorn then judges addresses in URLs only.',
+    default: 'posthorn',
+    expected: 'posthorn or proxy',
+    parse: (text) => (text === 'posthorn' || text === 'proxy' ? text : undefined),
   }),
   dataDir: define({
     name: 'POSTHORN_DATA_DIR',
@@ -446,6 +504,36 @@ function parseExponential(text: string): RetryPolicy | undefined {
     maxMs: maxMs!,
     attempts: attempts!,
     ...(given.jitter !== undefined && { jitter: jitter! }),
+  }
+}
+
+/** Wrapped, since undefined is for what cannot be read and false is a value. */
+function parseBoolean(text: string): { value: boolean } | undefined {
+  return text === 'true' || text === 'false' ? { value: text === 'true' } : undefined
+}
+
+function parsePorts(text: string): { first: number; last: number }[] | undefined {
+  const port = parseWhole(1, 65_535)
+  const ranges = text.split(',').map((part) => {
+    const [, from, to = from] = /^(\d+)(?:\s*-\s*(\d+))?$/.exec(part.trim()) ?? []
+    const [first, last] = [port(from ?? ''), port(to ?? '')]
+    return first === undefined || last === undefined || last < first ? undefined : { first, last }
+  })
+  return ranges.every((range) => range !== undefined) ? ranges : undefined
+}
+
+function parseProxy(text: string): string | undefined {
+  const url = URL.parse(text)
+  const isPlain = url?.pathname === '/' && url.search === '' && url.hash === ''
+  return url?.protocol === 'http:' && url.port !== '0' && isPlain && isDecodable(url) ? url.href : undefined
+}
+
+/** A colon would end the user name where the proxy reads it (RFC 7617). */
+function isDecodable({ username, password }: URL): boolean {
+  try {
+    return !decodeURIComponent(username).includes(':') && decodeURIComponent(password) !== undefined
+  } catch {
+    return false
   }
 }
 

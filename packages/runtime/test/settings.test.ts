@@ -9,6 +9,10 @@ test('an empty environment runs embedded, with the defaults of the design', () =
     host: '127.0.0.1',
     port: 7676,
     egressAllow: [],
+    egressDeny: [],
+    egressPorts: [],
+    egressHttpsOnly: false,
+    egressNamesCheckedBy: 'posthorn',
     dataDir: '.posthorn',
     logLevel: 'info',
     payloadBytesMax: 262_144,
@@ -63,6 +67,11 @@ test('every value can be set', () => {
       POSTHORN_API_KEY: 'a-key-of-some-length',
       POSTHORN_MASTER_KEY: `${masterKeys[0]!.toString('base64')}, ${masterKeys[1]!.toString('hex')}`,
       POSTHORN_EGRESS_ALLOW: '127.0.0.0/8, ::1/128',
+      POSTHORN_EGRESS_DENY: '203.0.113.0/24',
+      POSTHORN_EGRESS_PORTS: '443, 8000-8999,9443 - 9443',
+      POSTHORN_EGRESS_HTTPS_ONLY: 'true',
+      POSTHORN_EGRESS_PROXY: 'http://user:p%40ss@proxy:3128',
+      POSTHORN_EGRESS_NAMES_CHECKED_BY: 'proxy',
       POSTHORN_DATA_DIR: '/var/lib/with space',
       POSTHORN_LOG_LEVEL: 'debug',
       POSTHORN_PAYLOAD_MAX: '1048576',
@@ -85,6 +94,15 @@ test('every value can be set', () => {
     apiKey: 'a-key-of-some-length',
     masterKeys,
     egressAllow: ['127.0.0.0/8', '::1/128'],
+    egressDeny: ['203.0.113.0/24'],
+    egressPorts: [
+      { first: 443, last: 443 },
+      { first: 8_000, last: 8_999 },
+      { first: 9_443, last: 9_443 },
+    ],
+    egressHttpsOnly: true,
+    egressProxy: 'http://user:p%40ss@proxy:3128/',
+    egressNamesCheckedBy: 'proxy',
     dataDir: '/var/lib/with space',
     logLevel: 'debug',
     payloadBytesMax: 1_048_576,
@@ -111,6 +129,15 @@ test.each([
   ['POSTHORN_EGRESS_ALLOW', '0177.0.0.0/8'],
   ['POSTHORN_EGRESS_ALLOW', '127.0.0.0/8,,::1/128'],
   ['POSTHORN_EGRESS_ALLOW', 'fe80::%eth0/10'],
+  ['POSTHORN_EGRESS_DENY', '203.0.113.7'],
+  ['POSTHORN_EGRESS_PORTS', '0'],
+  ['POSTHORN_EGRESS_PORTS', '443,'],
+  ['POSTHORN_EGRESS_PORTS', '443-'],
+  ['POSTHORN_EGRESS_PORTS', '443-https'],
+  ['POSTHORN_EGRESS_PORTS', '9000-8000'],
+  ['POSTHORN_EGRESS_PORTS', '1-65536'],
+  ['POSTHORN_EGRESS_HTTPS_ONLY', 'yes'],
+  ['POSTHORN_EGRESS_NAMES_CHECKED_BY', 'nobody'],
   ['POSTHORN_LOG_LEVEL', 'verbose'],
   ['POSTHORN_PAYLOAD_MAX', '256KiB'],
   ['POSTHORN_WORKERS', '0'],
@@ -157,10 +184,19 @@ test.each([
   ['POSTHORN_MASTER_KEY', 'hunter2-canary'],
   ['POSTHORN_MASTER_KEY', `hunter2${Buffer.alloc(30, 7).toString('base64')}`],
   ['POSTHORN_MASTER_KEY', `${Buffer.alloc(32, 7).toString('base64')},hunter2`],
+  ['POSTHORN_EGRESS_PROXY', 'https://user:hunter2-canary@proxy:3128'],
+  ['POSTHORN_EGRESS_PROXY', 'http://user:hunter2-canary@proxy/path'],
+  ['POSTHORN_EGRESS_PROXY', 'http://user:hunter2%zz@proxy'],
 ])('a bad %s is named without repeating it', (name, value) => {
   const error = settingsErrorOf({ [name]: value })
   expect(error.message).toMatch(new RegExp(`^${name} cannot be used: it must be `))
   expect(error.message).not.toContain('hunter2')
+})
+
+test('names are not left to a proxy that is not there', () => {
+  const error = settingsErrorOf({ POSTHORN_EGRESS_NAMES_CHECKED_BY: 'proxy' })
+  expect(error).toMatchObject({ setting: 'POSTHORN_EGRESS_NAMES_CHECKED_BY' })
+  expect(error.message).toContain('POSTHORN_EGRESS_PROXY')
 })
 
 test('the retry policy may be exponential', () => {
