@@ -64,7 +64,7 @@ export class BadRoundError extends Error {}
 
 export const TYPE = 'bench.event'
 /** 1 KB: of the body as it is sent. */
-export const PAYLOAD_BYTES = 1_024
+const PAYLOAD_BYTES = 1_024
 export const BARE_LOOP_MS = 1_500
 const ARRIVED_WITHIN_MS = 120_000
 const HANGING_PATH = '/hanging'

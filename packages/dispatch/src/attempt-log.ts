@@ -5,6 +5,8 @@ import { outlast } from './outlast.ts'
 const RETRIES_MAX = 5
 /** As of commits of accepted messages: accept.ts. */
 const BESIDE_MIN = 128
+/** Nobody waits for it; what a worker that is killed has not written yet is sent twice. */
+const EVERY_MS = 10
 /**
  * How long after its lease a result may still be written: the claim decides whether it counts. What is not
  * written is sent again.
@@ -42,7 +44,7 @@ export function createAttemptLog(context: Context): AttemptLog {
     bytesOf: ({ result }) => result.responseBody?.length ?? 0,
     concurrency: 2,
     besideMin: BESIDE_MIN,
-    everyMs: Number(process.env.PH_LOG ?? 0),
+    everyMs: EVERY_MS,
   })
   return {
     async add(result, leaseUntilMs) {

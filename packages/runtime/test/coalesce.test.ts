@@ -1,6 +1,6 @@
 import { setImmediate as endOfTurn } from 'node:timers/promises'
 import fc from 'fast-check'
-import { expect, test } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { type CoalesceOptions, coalesce } from '../src/index.ts'
 
 test('what comes in one turn goes together at its end; what comes meanwhile goes together when that ends', async () => {
@@ -201,3 +201,40 @@ function gatedRuns<I>() {
     new Promise((resolve, reject) => runs.push({ items, resolve, reject }))
   return { runs, run }
 }
+
+test('runs are as far apart as everyMs, but for what comes after a pause, and for the last ones', async () => {
+  vi.useFakeTimers()
+  onTestFinished(() => void vi.useRealTimers())
+  const runs: number[][] = []
+  const coalescer = coalesce<number, number>({
+    run: async (items) => {
+      runs.push(items)
+      return items
+    },
+    itemsMax: 100,
+    everyMs: 20,
+  })
+  const pass = (ms: number) => vi.advanceTimersByTimeAsync(ms)
+  void coalescer.add(1)
+  await pass(1)
+  expect(runs).toEqual([[1]])
+  void coalescer.add(2)
+  void coalescer.add(3)
+  await pass(17)
+  expect(runs).toEqual([[1]])
+  await pass(5)
+  expect(runs).toEqual([[1], [2, 3]])
+
+  await pass(100)
+  void coalescer.add(4)
+  await pass(1)
+  expect(runs).toEqual([[1], [2, 3], [4]])
+  const last = coalescer.add(5)
+  await pass(1)
+  const closed = coalescer.close()
+  void coalescer.add(6).catch(() => {})
+  await pass(20)
+  await closed
+  expect(await last).toBe(5)
+  expect(runs).toEqual([[1], [2, 3], [4], [5]])
+})
