@@ -46,6 +46,11 @@ const expected: Record<string, Expected> = {
   },
   'DELETE /v1/owners/{owner}/endpoints/{endpoint}': { roles: OWNER, status: 204 },
   'GET /v1/owners/{owner}/endpoints/{endpoint}/secret': { roles: OWNER, status: 200 },
+  'POST /v1/owners/{owner}/endpoints/{endpoint}/secret/rotate': {
+    roles: OWNER,
+    status: 200,
+    body: () => ({ overlapS: 0 }),
+  },
   'POST /v1/owners/{owner}/endpoints/{endpoint}/replays': { roles: OWNER, status: 202, body: () => past },
   'GET /v1/owners/{owner}/endpoints/{endpoint}/replays': { roles: READ_OWNER, status: 200 },
   'GET /v1/replays/{replay}': { roles: READ_OWNER, status: 200 },

@@ -16,8 +16,8 @@ export async function runWorkers(
   },
 ): Promise<void> {
   const { store, settings, masterKeys, logger, shutdown } = context
-  const vault = await openVault(store.pool, masterKeys)
   if (settings.workers === 1) {
+    const vault = await openVault(store.pool, masterKeys)
     const worker = startWorker({ ...context, vault })
     shutdown.defer('worker', () => worker.close())
     return

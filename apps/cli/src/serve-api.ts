@@ -26,7 +26,17 @@ export async function serveApi(
   const egress = createEgressPolicy(settings, logger)
   const { host, port } = settings
   const api = await startApi(
-    { store, vault, accept, admission, queue, vetUrl: (url) => vetUrl(url, egress), settings, logger, version },
+    {
+      store,
+      vault,
+      accept,
+      admission,
+      queue,
+      vetUrl: (url) => vetUrl(url, egress),
+      settings,
+      logger,
+      version,
+    },
     { host, port },
   ).catch((error: NodeJS.ErrnoException) => {
     throw error.code === 'EADDRINUSE'

@@ -6,7 +6,12 @@ export async function worker(
   env: NodeJS.ProcessEnv,
   { supervised = false }: { supervised?: boolean } = {},
 ): Promise<void> {
-  const options = { name: 'posthorn-worker', needsDatabaseUrl: true, needsMasterKey: true, supervised } as const
+  const options = {
+    name: 'posthorn-worker',
+    needsDatabaseUrl: true,
+    needsMasterKey: true,
+    supervised,
+  } as const
   await runCommand(env, options, async (context) => {
     await runWorkers(context)
     // Of several, each says it of itself.

@@ -194,6 +194,7 @@ test.concurrent('more workers than the database has connections for are refused 
   const { expect } = context
   const worker = spawnPosthorn(context, ['worker'], {
     DATABASE_URL: await makeDatabase(context),
+    POSTHORN_MASTER_KEY: TEST_MASTER_KEY,
     POSTHORN_WORKERS: '64',
   })
   expect(await worker.exited).toEqual({ code: 1, signal: null })

@@ -133,8 +133,8 @@ describeEachBackend((backend) => {
         return receiver.requests.length
       }, PATIENCE)
       .toBe(3)
-    const { rows } = await path.store.pool.query('SELECT state, attempts FROM deliveries')
-    expect(rows).toEqual(Array(3).fill({ state: 'delivered', attempts: 1 }))
+    const recorded = async () => (await path.store.pool.query('SELECT state, attempts FROM deliveries')).rows
+    await expect.poll(recorded, PATIENCE).toEqual(Array(3).fill({ state: 'delivered', attempts: 1 }))
   })
 
   test('the master key is replaced in the middle of deliveries', async () => {

@@ -69,7 +69,7 @@ async function startProgram(story: string) {
     output += text
   })
   const exit = once(child, 'close').then(([code]) => code as number | null)
-  await expect.poll(() => output).toContain('ready\n')
+  await expect.poll(() => output, { timeout: 15_000 }).toContain('ready\n')
   return {
     child,
     exit,
