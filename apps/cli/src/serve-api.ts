@@ -1,7 +1,7 @@
 import { type RunningApi, startApi } from '@posthorn/api'
 import { createAccept, PROCESS_LIMITS, startLoadSampler } from '@posthorn/dispatch'
 import { createAddressRule, vetUrl } from '@posthorn/egress'
-import { createDeliveryQueue } from '@posthorn/queue'
+import { connectRedis, createDeliveryQueue } from '@posthorn/queue'
 import { type Logger, type Settings, type Shutdown, version } from '@posthorn/runtime'
 import { CommandError } from './command-error.ts'
 import type { Stores } from './database.ts'
@@ -23,9 +23,21 @@ export async function serveApi(
   })
   shutdown.defer('admission', () => admission.stop())
   const rule = createAddressRule({ allow: settings.egressAllow })
+  const redis = settings.redisUrl === undefined ? undefined : connectCounters(settings.redisUrl, logger)
+  shutdown.defer('counters', () => redis?.disconnect())
   const { host, port } = settings
   const api = await startApi(
-    { store, accept, admission, queue, vetUrl: (url) => vetUrl(url, rule), settings, logger, version },
+    {
+      store,
+      accept,
+      admission,
+      queue,
+      vetUrl: (url) => vetUrl(url, rule),
+      settings,
+      ...(redis !== undefined && { redis }),
+      logger,
+      version,
+    },
     { host, port },
   ).catch((error: NodeJS.ErrnoException) => {
     throw error.code === 'EADDRINUSE'
@@ -36,4 +48,11 @@ export async function serveApi(
   })
   shutdown.defer('API', () => api.close())
   return api
+}
+
+/** The API counts requests there. It does not wait for it: while it is away, each process counts for itself. */
+function connectCounters(redisUrl: string, logger: Logger): ReturnType<typeof connectRedis> {
+  const redis = connectRedis(redisUrl, { enableOfflineQueue: false, maxRetriesPerRequest: 1 })
+  redis.on('error', (error) => logger.debug({ err: error }, 'counters.error'))
+  return redis
 }

@@ -42,6 +42,7 @@ test('an empty database gets every table and the partitions of the days ahead', 
     '20261122000400_operational_events',
     '20261122000500_rate_limit',
     '20261125000200_api_keys_and_audit',
+    '20261125000210_rate_counts',
   ])
   expect(await tables()).toEqual([
     '_prisma_migrations',
@@ -58,6 +59,7 @@ test('an empty database gets every table and the partitions of the days ahead', 
     'messages',
     'operational_events',
     'owners',
+    'rate_counts',
     'replays',
     'shared_secrets',
   ])
