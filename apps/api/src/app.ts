@@ -4,6 +4,8 @@ import { type FastifyBaseLogger, fastify, LogController } from 'fastify'
 import type { Api, ApiContext } from './api.ts'
 import { registerAudit } from './audit.ts'
 import { registerAuthentication } from './authenticate.ts'
+import { answerClientError } from './client-error.ts'
+import { registerCors } from './cors.ts'
 import { registerDocs, registerOpenApi } from './docs.ts'
 import { registerJsonBody } from './json-body.ts'
 import { registerNotFound } from './method-not-allowed.ts'
@@ -41,7 +43,8 @@ export async function buildApp(context: ApiContext): Promise<Api> {
     // While it closes, what arrives on open connections is still answered, with connection: close.
     return503OnClosing: false,
     forceCloseConnections: 'idle',
-    trustProxy: false,
+    trustProxy: context.settings.trustedProxies.length > 0 ? context.settings.trustedProxies : false,
+    clientErrorHandler: answerClientError,
     routerOptions: {
       // Event types and uids may have 128 characters, each percent-encoded.
       maxParamLength: 512,
@@ -55,6 +58,7 @@ export async function buildApp(context: ApiContext): Promise<Api> {
   registerJsonBody(app)
   logAtDebug(app, context)
   registerSecurityHeaders(app)
+  await registerCors(app, context.settings.corsOrigins)
   await registerOpenApi(app, context.version ?? '0.1.0')
   registerMetrics(app, context)
   registerSystem(app, context)

@@ -1,6 +1,7 @@
 import { insertAuditEntry, type NewAuditEntry } from '@posthorn/store'
 import type { FastifyRequest, onSendAsyncHookHandler, RouteOptions } from 'fastify'
 import type { Api, ApiContext } from './api.ts'
+import { sourceAddress } from './source-address.ts'
 
 /** What a request changed, for the audit log. */
 export interface Change {
@@ -54,7 +55,7 @@ function toEntry(request: FastifyRequest, { resource, id, ownerId }: Change, sta
     actor: principal!.actor,
     actorName: principal!.name,
     actorOwnerId: principal!.ownerId,
-    address: request.ip,
+    address: sourceAddress(request),
     method: request.method,
     route: request.routeOptions.url!,
     ownerId,

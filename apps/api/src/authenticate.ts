@@ -4,6 +4,8 @@ import { isOwner, useApiKey } from '@posthorn/store'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { LRUCache } from 'lru-cache'
 import type { ApiContext } from './api.ts'
+import { createFailureLimit } from './failure-limit.ts'
+import { createKeyRateLimit } from './key-rate-limit.ts'
 import { looksLikeOwnerToken, readOwnerToken } from './owner-token.ts'
 import type { OwnerTokenKey } from './owner-token-key.ts'
 import { type Principal, ROOT } from './principal.ts'
@@ -36,9 +38,12 @@ const UNKNOWN: Known = { principal: undefined, expiresAtMs: Number.POSITIVE_INFI
  */
 export function registerAuthentication(
   v1: FastifyInstance,
-  { store, settings }: Pick<ApiContext, 'store' | 'settings'>,
+  context: Pick<ApiContext, 'store' | 'redis' | 'settings' | 'logger'>,
   tokenKey: OwnerTokenKey,
 ): void {
+  const { store, settings } = context
+  const limitKeyRate = createKeyRateLimit(context)
+  const limitFailures = createFailureLimit(context)
   const rootHash = settings.apiKey === undefined ? undefined : sha256(settings.apiKey)
   // Those that are not known are kept too: guessing costs the database one look at each guess.
   const known = new LRUCache<string, Known, string>({
@@ -56,11 +61,22 @@ export function registerAuthentication(
     known.fetch(textHash.toString('hex'), { context: text }).then(
       (found) => {
         const isCurrent = found !== undefined && Date.now() < found.expiresAtMs
-        done(admit(request, isCurrent ? found.principal : undefined))
+        if (isCurrent && found.principal !== undefined) return done(admit(request, found.principal))
+        limitFailures(request).then((refusal) => done(refusal ?? unauthorized()), done)
       },
       (error: Error) => done(error),
     )
   })
+
+  /** @returns why the request is refused */
+  function admit(request: FastifyRequest, principal: Principal): ProblemError | undefined {
+    const refusal = limitKeyRate(principal.actor)
+    if (refusal !== undefined) return refusal
+    const roles = request.routeOptions.config.roles ?? []
+    if (!mayUse(principal, roles)) return forbidden(principal, roles)
+    request.principal = principal
+    return undefined
+  }
 
   async function findKey(hex: string): Promise<Known> {
     const key = await useApiKey(store.pool, Buffer.from(hex, 'hex'))
@@ -86,23 +102,18 @@ function bearerText(request: FastifyRequest): string {
   return /^bearer +([\x21-\x7e]{1,512})$/i.exec(request.headers.authorization ?? '')?.[1] ?? ''
 }
 
-/** @returns why the request is refused */
-function admit(request: FastifyRequest, principal: Principal | undefined): ProblemError | undefined {
-  if (principal === undefined) {
-    return new ProblemError(
-      'unauthorized',
-      'Send a valid API key in the header authorization: Bearer <key>. `posthorn keys create` makes one.',
-      { headers: { 'www-authenticate': 'Bearer realm="posthorn"' } },
-    )
-  }
-  const roles = request.routeOptions.config.roles ?? []
-  if (mayUse(principal, roles)) {
-    request.principal = principal
-    return undefined
-  }
+function unauthorized(): ProblemError {
+  return new ProblemError(
+    'unauthorized',
+    'Send a valid API key in the header authorization: Bearer <key>. `posthorn keys create` makes one.',
+    { headers: { 'www-authenticate': 'Bearer realm="posthorn"' } },
+  )
+}
+
+function forbidden({ role }: Principal, roles: RouteRoles): ProblemError {
   return new ProblemError(
     'forbidden',
-    `A key with the role ${principal.role} may not do that. Use one with the role ${['admin', ...roles].join(' or ')}.`,
+    `A key with the role ${role} may not do that. Use one with the role ${['admin', ...roles].join(' or ')}.`,
   )
 }
 

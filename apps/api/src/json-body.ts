@@ -1,6 +1,14 @@
 import { isUtf8 } from 'node:buffer'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { DEPTH_MAX, type JsonFault, type JsonMembers, jsonMembers } from './json-members.ts'
+import {
+  BATCH_KEYS_MAX,
+  DEPTH_MAX,
+  hasMoreKeysThan,
+  type JsonFault,
+  type JsonMembers,
+  jsonMembers,
+  KEYS_MAX,
+} from './json-members.ts'
 import { ProblemError } from './problem-details.ts'
 
 declare module 'fastify' {
@@ -33,8 +41,16 @@ function readJsonBody(request: FastifyRequest, raw: Buffer): unknown {
   }
   if (raw.length === 0) return undefined
   if (!isUtf8(raw)) throw new ProblemError('invalid_utf8', `Send JSON in UTF-8. ${whereUtf8Breaks(raw)}`)
+  const { members: wanted } = request.routeOptions.config
+  const keysMax = wanted === 'messages[].data' ? BATCH_KEYS_MAX : KEYS_MAX
+  if (hasMoreKeysThan(raw, keysMax)) {
+    throw new ProblemError(
+      'too_many_keys',
+      `The objects of the body may have at most ${keysMax} keys together. Send fewer, or a link to the data.`,
+    )
+  }
   const value = parse(raw)
-  const members = jsonMembers(raw, request.routeOptions.config.members)
+  const members = jsonMembers(raw, wanted)
   if (members.fault !== undefined) throw faultProblem(members.fault)
   request.jsonMembers = members
   return value

@@ -1,6 +1,33 @@
 /** Containers in containers: more than any event needs, and few enough for every parser behind a receiver. */
 export const DEPTH_MAX = 64
 
+/** Keys in a message, and in all of a batch: more than any event needs, and few enough to be read in passing. */
+export const KEYS_MAX = 10_000
+export const BATCH_KEYS_MAX = 100_000
+
+/** The least that a key takes, `"":0,`: what is shorter has no more than this many of them. */
+const KEY_BYTES_MIN = 5
+
+/**
+ * Are there more keys than this in what may be a JSON text? Looked at before it is parsed: an object of a million
+ * keys is made of a few megabytes and costs seconds.
+ */
+export function hasMoreKeysThan(json: Buffer, keysMax: number): boolean {
+  if (json.length <= keysMax * KEY_BYTES_MIN) return false
+  let keys = 0
+  for (let at = 0; at < json.length; at++) {
+    const byte = json[at]
+    if (byte === QUOTE) {
+      // A string that does not end goes on to the end; the parser says so.
+      for (at += 1; at < json.length && json[at] !== QUOTE; at++) if (json[at] === BACKSLASH) at += 1
+    } else if (byte === COLON) {
+      keys += 1
+      if (keys > keysMax) return true
+    }
+  }
+  return false
+}
+
 export type JsonFault =
   /** Objects and arrays are nested deeper than `DEPTH_MAX`. */
   | { kind: 'too-deep' }

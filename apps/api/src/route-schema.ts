@@ -4,7 +4,14 @@ import { problemOf } from './problem-details.ts'
 export const bearer = [{ bearer: [] as string[] }]
 
 /** Problems that every route under /v1 may answer. */
-const EVERYWHERE = ['unauthorized', 'forbidden', 'database_unavailable', 'internal_error'] as const
+const EVERYWHERE = [
+  'unauthorized',
+  'too_many_failures',
+  'rate_limited',
+  'forbidden',
+  'database_unavailable',
+  'internal_error',
+] as const
 
 /** Responses of a route for these problems and for those of every route, by status, for OpenAPI. */
 export function problemResponses(...codes: ProblemCode[]): Record<number, object> {
@@ -34,6 +41,7 @@ export const bodyProblems = [
   'invalid_utf8',
   'payload_too_large',
   'payload_too_deep',
+  'too_many_keys',
   'forbidden_key',
   'unsupported_media_type',
   'validation_failed',

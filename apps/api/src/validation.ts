@@ -149,12 +149,18 @@ function describe(
   }
   const schema = schemaAt(root, schemaPath)
   const expected = schema?.['x-expected']
-  const code = schema?.['x-problem-code']
+  const code = codeOf(schema?.['x-problem-code'], keyword)
   return {
     path: instancePath,
-    code: typeof code === 'string' ? (code as ProblemCode) : 'validation_failed',
+    code: code ?? 'validation_failed',
     message: typeof expected === 'string' && where !== '' ? `must ${expected}` : message,
   }
+}
+
+/** `x-problem-code` of a schema: one for whatever is wrong, or one for each keyword that has its own. */
+function codeOf(given: unknown, keyword: string): ProblemCode | undefined {
+  const code = typeof given === 'object' ? (given as Record<string, unknown> | null)?.[keyword] : given
+  return typeof code === 'string' ? (code as ProblemCode) : undefined
 }
 
 function schemaAt(root: TSchema, pointer: string): Record<string, unknown> | undefined {

@@ -105,6 +105,24 @@ describe('a body that is too much', () => {
     expectProblem(owner, 422, 'payload_too_deep', /at most 64 deep/)
   })
 
+  it('is 422 too_many_keys with more than 10,000 keys, or a million in a batch', async () => {
+    const keys = (count: number) => `{${Array.from({ length: count }, (_, n) => `"${n}":0`).join(',')}}`
+    const data = (count: number) => `{"owner":"acme","type":"pay_info.paid","data":${keys(count)}}`
+    expect((await emit(data(9_997))).status).toBe(202)
+    expectProblem(await emit(data(9_998)), 422, 'too_many_keys', /at most 10000 keys/)
+    // Found before it is parsed: it is not even JSON.
+    expectProblem(await emit(data(20_000).slice(0, -1)), 422, 'too_many_keys', /at most 10000 keys/)
+    const batch = await api.request('POST', '/v1/messages/batch', {
+      body: `{"messages":[${'{"":0,"":0},'.repeat(300_000)}0]}`,
+    })
+    expectProblem(batch, 422, 'too_many_keys', /at most 100000 keys/)
+    const message = data(90)
+    const many = await api.request('POST', '/v1/messages/batch', {
+      body: `{"messages":[${Array(1_000).fill(message).join(',')}]}`,
+    })
+    expect(many.status).toBe(200)
+  })
+
   it('is 422 payload_too_deep with as many brackets as the limit holds', async () => {
     expectProblem(await emit('['.repeat(131_072) + ']'.repeat(131_072)), 422, 'payload_too_deep', /64/)
   })

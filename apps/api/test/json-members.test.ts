@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { DEPTH_MAX, jsonMembers } from '../src/json-members.ts'
+import { DEPTH_MAX, hasMoreKeysThan, jsonMembers } from '../src/json-members.ts'
 
 const dataOf = (json: string) => jsonMembers(Buffer.from(json), 'data').data?.toString()
 const messagesOf = (json: string) =>
@@ -24,6 +24,29 @@ function spaced(value: unknown, pad: () => string): string {
   }
   return `${pad()}${inner()}${pad()}`
 }
+
+describe('too many keys', () => {
+  const keysOf = (value: unknown): number => {
+    if (typeof value !== 'object' || value === null) return 0
+    const inner = Object.values(value).reduce((sum: number, item) => sum + keysOf(item), 0)
+    return inner + (Array.isArray(value) ? 0 : Object.keys(value).length)
+  }
+
+  it('are found in any JSON text, and in no other', () => {
+    fc.assert(
+      fc.property(fc.jsonValue({ maxDepth: 6 }), fc.nat(20), (value, keysMax) => {
+        const json = Buffer.from(JSON.stringify(value))
+        expect(hasMoreKeysThan(json, keysMax)).toBe(keysOf(value) > keysMax)
+      }),
+    )
+  })
+
+  it('are looked for in what is no JSON without harm', () => {
+    fc.assert(fc.property(fc.uint8Array(), (bytes) => void hasMoreKeysThan(Buffer.from(bytes), 0)))
+    expect(hasMoreKeysThan(Buffer.from('"::::::::'), 0)).toBe(false)
+    expect(hasMoreKeysThan(Buffer.from('::::::::"\\'), 1)).toBe(true)
+  })
+})
 
 describe('the bytes of data', () => {
   it('are those of JSON.stringify, for any value with any white space around and in it', () => {

@@ -182,7 +182,10 @@ it('a batch of 1,000 is accepted at once, one of 1,001 or of none is refused', a
   expect(body.data.filter(({ status }: { status: number }) => status === 202)).toHaveLength(1_000)
   const { body: last } = await api.request('GET', `/v1/messages/${body.data[999].message.id}`)
   expect(last.payload.data).toEqual({ n: 999 })
-  for (const wrong of [batch(1_001), batch(0), {}, { messages: 1 }]) {
+  const tooLarge = await api.request('POST', '/v1/messages/batch', { body: batch(1_001) })
+  expect(tooLarge).toMatchObject({ status: 422, body: { code: 'batch_too_large' } })
+  expect(tooLarge.body.detail).toContain('messages must be a list of 1 to 1000 messages')
+  for (const wrong of [batch(0), {}, { messages: 1 }]) {
     const answer = await api.request('POST', '/v1/messages/batch', { body: wrong })
     expect(answer).toMatchObject({ status: 422, body: { code: 'validation_failed' } })
   }

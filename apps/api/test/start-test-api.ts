@@ -5,6 +5,7 @@ import { createDeliveryQueue, createQueueBackend } from '@posthorn/queue'
 import { createLogger, parseSettings } from '@posthorn/runtime'
 import { createStore, createVault, migrate, type Store, type Vault } from '@posthorn/store'
 import { createDatabase, TEST_MASTER_KEY, type TestDatabase, templateDatabase } from '@posthorn/testkit'
+import type { ApiContext, ApiSettings } from '../src/api.ts'
 import { startApi } from '../src/server.ts'
 
 export const API_KEY = 'root-key-of-the-tests'
@@ -45,6 +46,10 @@ export async function startTestApi(
     limits?: Partial<AdmissionLimits>
     /** With other master keys than those of the tests. */
     vault?: Vault
+    settings?: Partial<ApiSettings>
+    redis?: ApiContext['redis']
+    /** Of another API: this one is on the same. */
+    database?: TestDatabase
   } = {},
 ): Promise<TestApi> {
   const logger = createLogger({ level: (process.env.LOG as 'warn') ?? 'silent', name: 'test' })
@@ -54,12 +59,17 @@ export async function startTestApi(
     await createQueueBackend({ kind: 'postgres', url }, logger).prepare()
     await store.close()
   })
-  const database = await createDatabase({ template })
+  const database = options.database ?? (await createDatabase({ template }))
   const databaseUrl = (await options.databaseUrl?.(database.url)) ?? database.url
   const store = createStore(databaseUrl, { connectTimeoutMs: 1_000 })
   const queue = createDeliveryQueue(createQueueBackend({ kind: 'postgres', url: databaseUrl }, logger))
   const accept = createAccept({ pool: store.pool, queue, logger })
-  const settings = parseSettings({ POSTHORN_API_KEY: API_KEY, POSTHORN_MASTER_KEY: TEST_MASTER_KEY })
+  const settings = parseSettings({
+    POSTHORN_API_KEY: API_KEY,
+    POSTHORN_MASTER_KEY: TEST_MASTER_KEY,
+    // Tests make more mistakes in a minute than anybody else.
+    POSTHORN_AUTH_FAILURE_LIMIT: 'off',
+  })
   const vault = options.vault ?? createVault(settings.masterKeys!)
   const { backlogMax, ownerShare } = settings
   const admission = startLoadSampler({
@@ -87,7 +97,9 @@ export async function startTestApi(
       settings: {
         ...settings,
         ...(options.payloadBytesMax !== undefined && { payloadBytesMax: options.payloadBytesMax }),
+        ...options.settings,
       },
+      ...(options.redis !== undefined && { redis: options.redis }),
       logger,
     },
     { host: '127.0.0.1', port: 0 },
@@ -109,7 +121,7 @@ export async function startTestApi(
       await accept.close()
       await queue.close().catch(() => {})
       await store.close()
-      await database.drop()
+      if (options.database === undefined) await database.drop()
     },
   }
 }

@@ -1,7 +1,7 @@
 import { type RunningApi, startApi } from '@posthorn/api'
 import { createAccept, PROCESS_LIMITS, startLoadSampler } from '@posthorn/dispatch'
 import { createEgressPolicy, vetUrl } from '@posthorn/egress'
-import { createDeliveryQueue } from '@posthorn/queue'
+import { connectRedis, createDeliveryQueue } from '@posthorn/queue'
 import { type Logger, type Settings, type Shutdown, version } from '@posthorn/runtime'
 import type { Vault } from '@posthorn/store'
 import { CommandError } from './command-error.ts'
@@ -24,6 +24,8 @@ export async function serveApi(
   })
   shutdown.defer('admission', () => admission.stop())
   const egress = createEgressPolicy(settings, logger)
+  const redis = settings.redisUrl === undefined ? undefined : connectCounters(settings.redisUrl, logger)
+  shutdown.defer('counters', () => redis?.disconnect())
   const { host, port } = settings
   const api = await startApi(
     {
@@ -34,6 +36,7 @@ export async function serveApi(
       queue,
       vetUrl: (url) => vetUrl(url, egress),
       settings,
+      ...(redis !== undefined && { redis }),
       logger,
       version,
     },
@@ -47,4 +50,11 @@ export async function serveApi(
   })
   shutdown.defer('API', () => api.close())
   return api
+}
+
+/** The API counts requests there. It does not wait for it: while it is away, each process counts for itself. */
+function connectCounters(redisUrl: string, logger: Logger): ReturnType<typeof connectRedis> {
+  const redis = connectRedis(redisUrl, { enableOfflineQueue: false, maxRetriesPerRequest: 1 })
+  redis.on('error', (error) => logger.debug({ err: error }, 'counters.error'))
+  return redis
 }

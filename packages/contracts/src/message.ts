@@ -64,6 +64,8 @@ export const MessageBatch = Type.Object(
       minItems: 1,
       maxItems: BATCH_MESSAGES_MAX,
       description: 'Messages, each as POST /v1/messages takes it.',
+      'x-expected': `be a list of 1 to ${BATCH_MESSAGES_MAX} messages`,
+      'x-problem-code': { maxItems: 'batch_too_large' },
     }),
   },
   { title: 'MessageBatch', additionalProperties: false },

@@ -7,3 +7,4 @@ export {
   QueueUnavailableError,
 } from './delivery-queue.ts'
 export { createEmitWorker, HopelessJobError } from './emit-worker.ts'
+export { connectRedis } from './redis.ts'

@@ -35,6 +35,14 @@ export interface Settings {
   egressProxy?: string
   /** Who looks up names and judges their addresses. */
   egressNamesCheckedBy: 'posthorn' | 'proxy'
+  /** Origins whose pages may read answers of the API. */
+  corsOrigins: string[]
+  /** CIDRs of proxies whose word on where a request came from is taken. */
+  trustedProxies: string[]
+  /** Requests a second with one key; null: no limit. */
+  apiRateLimit: number | null
+  /** Requests a minute without a valid key from one address; null: no limit. */
+  authFailureLimit: number | null
   dataDir: string
   logLevel: LogLevel
   payloadBytesMax: number
@@ -103,6 +111,10 @@ export function parseSettings(env: Record<string, string | undefined>): Settings
     egressHttpsOnly: readOrDefault(env, definitions.egressHttpsOnly).value,
     ...(egressProxy !== undefined && { egressProxy }),
     egressNamesCheckedBy: readOrDefault(env, definitions.egressNamesCheckedBy),
+    corsOrigins: read(env, definitions.corsOrigins) ?? [],
+    trustedProxies: read(env, definitions.trustedProxies) ?? [],
+    apiRateLimit: readOrDefault(env, definitions.apiRateLimit).count,
+    authFailureLimit: readOrDefault(env, definitions.authFailureLimit).count,
     dataDir: readOrDefault(env, definitions.dataDir),
     logLevel: readOrDefault(env, definitions.logLevel),
     payloadBytesMax: readOrDefault(env, definitions.payloadBytesMax),
@@ -246,6 +258,40 @@ const definitions = {
     default: 'posthorn',
     expected: 'posthorn or proxy',
     parse: (text) => (text === 'posthorn' || text === 'proxy' ? text : undefined),
+  }),
+  corsOrigins: define({
+    name: 'POSTHORN_CORS_ORIGINS',
+    meaning:
+      'Origins, separated by commas, whose pages may call the API from a browser, ' +
+      'such as `https://portal.example.com`. Without it, none may.',
+    expected: 'origins separated by commas, such as https://portal.example.com, without a path',
+    parse: parseOrigins,
+  }),
+  trustedProxies: define({
+    name: 'POSTHORN_TRUSTED_PROXIES',
+    meaning:
+      'CIDRs, separated by commas, of proxies in front of the API: ' +
+      'from these, X-Forwarded-For says where a request came from.',
+    expected: 'CIDRs separated by commas, such as 10.0.0.0/8',
+    parse: parseCidrs,
+  }),
+  apiRateLimit: define({
+    name: 'POSTHORN_API_RATE_LIMIT',
+    meaning:
+      'Requests a second with one API key, by all processes together and over ten seconds; ' +
+      'past it they are answered with 429. `off`: no limit.',
+    default: '20000',
+    expected: 'a whole number from 1 to 1000000, or off',
+    parse: parseWholeOrOff(1, 1_000_000),
+  }),
+  authFailureLimit: define({
+    name: 'POSTHORN_AUTH_FAILURE_LIMIT',
+    meaning:
+      'Requests a minute without a valid API key from one address; ' +
+      'past it they are answered with 429. A valid key always passes. `off`: no limit.',
+    default: '30',
+    expected: 'a whole number from 1 to 1000000, or off',
+    parse: parseWholeOrOff(1, 1_000_000),
   }),
   dataDir: define({
     name: 'POSTHORN_DATA_DIR',
@@ -441,6 +487,15 @@ function parseWhole(min: number, max: number): (text: string) => number | undefi
   }
 }
 
+/** Wrapped, since undefined is for what cannot be read. */
+function parseWholeOrOff(min: number, max: number): (text: string) => { count: number | null } | undefined {
+  return (text) => {
+    if (text === 'off') return { count: null }
+    const count = parseWhole(min, max)(text)
+    return count === undefined ? undefined : { count }
+  }
+}
+
 /** `25%` is 0.25. */
 function parsePercent(text: string): number | undefined {
   const percent = text.endsWith('%') ? parseWhole(1, 100)(text.slice(0, -1)) : undefined
@@ -535,6 +590,14 @@ function isDecodable({ username, password }: URL): boolean {
   } catch {
     return false
   }
+}
+
+function parseOrigins(text: string): string[] | undefined {
+  const origins = text.split(',').map((part) => part.trim())
+  // As a browser sends them. `*` and `null` are none: they would name pages that nobody meant.
+  return origins.every((origin) => /^https?:/.test(origin) && URL.parse(origin)?.origin === origin)
+    ? origins
+    : undefined
 }
 
 function parseCidrs(text: string): string[] | undefined {

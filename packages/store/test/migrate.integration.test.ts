@@ -44,6 +44,7 @@ test('an empty database gets every table and the partitions of the days ahead', 
     '20261125000100_last_attempt_in_delivery',
     '20261125000200_api_keys_and_audit',
     '20261125000300_secrets_at_rest',
+    '20261125000210_rate_counts',
   ])
   expect(await tables()).toEqual([
     '_prisma_migrations',
@@ -61,6 +62,7 @@ test('an empty database gets every table and the partitions of the days ahead', 
     'operational_events',
     'owner_keys',
     'owners',
+    'rate_counts',
     'replays',
     'shared_secrets',
   ])

@@ -124,7 +124,10 @@ export function registerMessages(app: Api, context: ApiContext): void {
         tags,
         security: bearer,
         body: MessageBatch,
-        response: { 200: MessageBatchResults, ...problemResponses(...bodyProblems, 'overloaded') },
+        response: {
+          200: MessageBatchResults,
+          ...problemResponses(...bodyProblems, 'batch_too_large', 'overloaded'),
+        },
       },
     },
     async ({ body, jsonMembers, headers }, reply) => {
