@@ -28,21 +28,23 @@ beforeEach(async () => {
 const get = (path: string) => api.request('GET', path)
 const retry = () => api.request('POST', `/v1/deliveries/${delivery}/retry`)
 
-/** As the worker's statement ends a delivery. */
+/** As the worker's statements end a delivery: what is cancelled has no last attempt. */
 async function endAs(state: string): Promise<void> {
   await api.store.pool.query(
     `WITH gone AS (DELETE FROM deliveries_pending WHERE id = $1 RETURNING *)
-     INSERT INTO deliveries (id, state, message_id, endpoint_id, owner_id, event_type, attempts, ended_at)
-     SELECT id, $2::delivery_state, message_id, endpoint_id, owner_id, event_type, 3, now() FROM gone`,
+     INSERT INTO deliveries (id, state, message_id, endpoint_id, owner_id, event_type, attempts, ended_at,
+       started_at, duration_ms, outcome, response_body)
+     SELECT id, $2::delivery_state, message_id, endpoint_id, owner_id, event_type, 3, now(), l.*
+     FROM gone LEFT JOIN (VALUES (now(), 7, 'timeout', 'half'::bytea)) AS l ON $2 <> 'cancelled'`,
     [decodeId('dlv', delivery), state],
   )
 }
 
 async function addAttempt(number: number, body: Buffer | null, truncated = false): Promise<void> {
   await api.store.pool.query(
-    `INSERT INTO attempts (delivery_id, number, id, started_at, duration_ms, outcome, status, detail, timings,
+    `INSERT INTO attempts (delivery_id, number, started_at, duration_ms, outcome, status, detail, timings,
        response_headers, response_body, response_body_truncated)
-     VALUES ($1, $2, uuidv7(), now(), 12, 'rejected', 500, NULL, '{"connectMs":1.5}', '[["x-a","1"]]', $3, $4)`,
+     VALUES ($1, $2, now(), 12, 'rejected', 500, NULL, '{"connectMs":1.5}', '[["x-a","1"]]', $3, $4)`,
     [decodeId('dlv', delivery), number, body, truncated],
   )
 }
@@ -104,6 +106,30 @@ it('attempts are listed first to last, with the answers as text or, where they a
   expect(rest.data.map(({ number }: { number: number }) => number)).toEqual([4])
 })
 
+it('the attempt that ended a delivery is the last of the list', async () => {
+  await addAttempt(1, null)
+  await addAttempt(2, null)
+  await endAs('dead')
+  const first = (await get(`/v1/deliveries/${delivery}/attempts?limit=2`)).body
+  expect(first.data.map(({ number }: { number: number }) => number)).toEqual([1, 2])
+  const rest = (await get(`/v1/deliveries/${delivery}/attempts?limit=2&cursor=${first.next}`)).body
+  expect(rest).toEqual({
+    data: [
+      {
+        ...{ id: expect.stringMatching(/^att_/), number: 3, startedAt: expect.any(String), durationMs: 7 },
+        ...{ outcome: 'timeout', status: null, detail: null, timings: null, responseHeaders: null },
+        ...{ responseBody: 'half', responseBodyTruncated: false },
+      },
+    ],
+    next: null,
+  })
+  const ids = [...first.data, ...rest.data].map(({ id }: { id: string }) => id)
+  expect(new Set(ids).size).toBe(3)
+  await retry()
+  const again = (await get(`/v1/deliveries/${delivery}/attempts`)).body.data
+  expect(again).toEqual([...first.data, ...rest.data])
+})
+
 describe('retry', () => {
   it.each(['dead', 'delivered', 'cancelled'])(
     'makes a delivery that is %s due again, and keeps its attempts',
@@ -116,7 +142,8 @@ describe('retry', () => {
         body: { id: delivery, state: 'pending', attempts: 3, endedAt: null },
       })
       expect(Date.parse(answer.body.dueAt)).toBeLessThanOrEqual(Date.now())
-      expect((await get(`/v1/deliveries/${delivery}/attempts`)).body.data).toHaveLength(1)
+      const attempts = (await get(`/v1/deliveries/${delivery}/attempts`)).body.data
+      expect(attempts).toHaveLength(state === 'cancelled' ? 1 : 2)
       expect((await get(`/v1/deliveries?owner=${uid}`)).body.data).toHaveLength(1)
     },
   )

@@ -45,15 +45,20 @@ WITH numbered AS MATERIALIZED (
     convert_to('{"type":"' || event_type || '","data":{}}', 'UTF8')
   FROM numbered
 ), new_deliveries AS (
-  INSERT INTO deliveries_ended (id, state, message_id, endpoint_id, owner_id, event_type, attempts, ended_at)
+  INSERT INTO deliveries_ended (id, state, message_id, endpoint_id, owner_id, event_type, attempts, ended_at,
+    status, duration_ms, started_at, outcome)
   SELECT delivery_id, state, message_id, endpoint_id, owner_id, event_type,
-    CASE state WHEN 'delivered' THEN 1 WHEN 'dead' THEN 10 ELSE 0 END, now() + ago
+    CASE state WHEN 'delivered' THEN 1 WHEN 'dead' THEN 10 ELSE 0 END, now() + ago,
+    CASE state WHEN 'delivered' THEN 204 WHEN 'dead' THEN 500 END,
+    CASE WHEN state IN ('delivered', 'dead') THEN 12 END,
+    CASE WHEN state IN ('delivered', 'dead') THEN now() + ago END,
+    CASE state WHEN 'delivered' THEN 'delivered' WHEN 'dead' THEN 'rejected' END
   FROM numbered
 )
-INSERT INTO attempts (delivery_id, number, id, started_at, duration_ms, outcome, status)
-SELECT delivery_id, a.number, uuidv7(ago), now() + ago, 12,
-  CASE state WHEN 'delivered' THEN 'delivered' ELSE 'rejected' END, CASE state WHEN 'delivered' THEN 204 ELSE 500 END
-FROM numbered CROSS JOIN generate_series(1, CASE state WHEN 'delivered' THEN 1 WHEN 'dead' THEN 10 ELSE 0 END) AS a (number)`
+INSERT INTO attempts (delivery_id, number, status, duration_ms, started_at, outcome)
+SELECT delivery_id, a.number, 500, 12, now() + ago, 'rejected'
+FROM numbered CROSS JOIN generate_series(1, 9) AS a (number)
+WHERE state = 'dead'`
 
 /** Writes a log of the last days by SQL, into all the indexes that it has. */
 export async function growLog(client: pg.Client, options: LogOptions): Promise<void> {

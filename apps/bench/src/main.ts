@@ -32,6 +32,7 @@ import { latency } from './scenarios/latency.ts'
 import { many } from './scenarios/many.ts'
 import { payload } from './scenarios/payload.ts'
 import { queue } from './scenarios/queue.ts'
+import { scale } from './scenarios/scale.ts'
 import { single } from './scenarios/single.ts'
 import { start } from './scenarios/start.ts'
 import { storage } from './scenarios/storage.ts'
@@ -49,6 +50,7 @@ const scenarios: readonly Scenario[] = [
   latency,
   hanging,
   many,
+  scale,
   storage,
   backlog,
   grown,

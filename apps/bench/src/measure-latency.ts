@@ -1,5 +1,6 @@
 import { percentile } from './percentile.ts'
-import type { Figures } from './scenario.ts'
+import type { Figures, ScenarioOptions } from './scenario.ts'
+import { spread } from './spread.ts'
 
 /** What a round of the open loop measured. */
 interface OpenRound {
@@ -7,32 +8,60 @@ interface OpenRound {
   latenciesMs: number[]
 }
 
+/** A rate, or a part of what is possible. */
+type Rate = { variant: string } & ({ perSecond: number } | { ofMaximum: number })
+
+const RATES: readonly Rate[] = [
+  ...[50, 200, 500].map((perSecond) => ({ variant: `${perSecond}/s`, perSecond })),
+  { variant: '50 % of its maximum', ofMaximum: 0.5 },
+  { variant: '80 % of its maximum', ofMaximum: 0.8 },
+]
+
+interface Measured {
+  perSecond: number
+  events: number
+  p50Ms: number
+  p99Ms: number
+  p999Ms: number
+}
+
 /**
- * From when an event was to be emitted until it came, at fixed rates and at a part of what is possible.
+ * From when an event was to be emitted until it came, at fixed rates and at a part of what is possible. The rates
+ * take turns; what is possible is measured anew for each turn.
  *
- * @param maximum deliveries a second of a closed loop
+ * @param measureMaximum deliveries a second of a closed loop
  */
 export async function measureLatency(
   backend: string,
-  maximum: number,
-  say: (line: string) => void,
+  { repeats, say }: Pick<ScenarioOptions, 'repeats' | 'say'>,
+  measureMaximum: () => Promise<number>,
   runRound: (perSecond: number) => Promise<OpenRound>,
 ): Promise<Figures[]> {
-  const rates: [variant: string, perSecond: number][] = [
-    ...[50, 200, 500].map((rate): [string, number] => [`${rate}/s`, rate]),
-    ['50 % of its maximum', maximum * 0.5],
-    ['80 % of its maximum', maximum * 0.8],
-  ]
-  const figures: Figures[] = []
-  for (const [variant, perSecond] of rates) {
-    const round = await runRound(perSecond)
-    const at = (share: number) => Math.round(percentile(round.latenciesMs, share) * 100) / 100
-    const measured = { p50Ms: at(0.5), p99Ms: at(0.99), p999Ms: at(0.999) }
-    say(`latency ${variant}: p50 ${measured.p50Ms} ms, p99 ${measured.p99Ms} ms`)
-    figures.push({
-      ...{ scenario: 'latency', variant, backend },
-      ...{ perSecond: Math.round(perSecond), events: round.events, ...measured },
-    })
+  const rounds = new Map(RATES.map((rate) => [rate, [] as Measured[]]))
+  // What a process compiles once is not what is possible.
+  await measureMaximum()
+  for (let repeat = 0; repeat < repeats; repeat++) {
+    const maximum = await measureMaximum()
+    for (const [rate, measured] of rounds) {
+      const perSecond = 'perSecond' in rate ? rate.perSecond : maximum * rate.ofMaximum
+      const { events, latenciesMs } = await runRound(perSecond)
+      const at = (share: number) => percentile(latenciesMs, share)
+      measured.push({ perSecond, events, p50Ms: at(0.5), p99Ms: at(0.99), p999Ms: at(0.999) })
+    }
   }
-  return figures
+  return [...rounds].map(([{ variant }, measured]) => {
+    const of = <Name extends keyof Measured>(name: Name, decimals: number) =>
+      spread(
+        name,
+        measured.map((round) => round[name]),
+        decimals,
+      )
+    const figures = {
+      ...{ scenario: 'latency', variant, backend },
+      ...{ ...of('perSecond', 0), events: measured.reduce((sum, { events }) => sum + events, 0) },
+      ...{ ...of('p50Ms', 2), ...of('p99Ms', 2), ...of('p999Ms', 2) },
+    }
+    say(`latency ${variant}: p50 ${figures.p50Ms} ms, p99 ${figures.p99Ms} ms`)
+    return figures
+  })
 }

@@ -9,7 +9,7 @@ import type { HttpClosedLoop, HttpOpenLoop } from './processes/http-generator.ts
 import type { HttpArrivals, HttpCounts, ListenOptions } from './processes/http-receiver.ts'
 import { reconcile } from './reconcile.ts'
 import type { Figures, ScenarioOptions } from './scenario.ts'
-import { BARE_LOOP_MS, BadRoundError, PAYLOAD_BYTES } from './stage.ts'
+import { BARE_LOOP_MS, BadRoundError } from './stage.ts'
 import type { HttpTarget } from './target.ts'
 
 interface TargetRound {
@@ -21,6 +21,8 @@ interface TargetRound {
 }
 
 const BACKEND = 'http'
+/** Characters of `{{payload}}`. */
+const PAYLOAD_BYTES = 1_000
 /** More than the sender answers at once. */
 const OPEN_CONNECTIONS = 256
 const ARRIVED_WITHIN_MS = 120_000
@@ -112,10 +114,15 @@ export async function runTarget(
   }
 
   const figures = [await single(64), await single(256)]
-  const { events, seconds } = await closed(64, 5_000)
-  const durationMs = quick ? 4_000 : 20_000
+  const measureMaximum = async () => {
+    const { events, seconds } = await closed(64, 5_000)
+    return events / seconds
+  }
+  const durationMs = quick ? 4_000 : 10_000
   figures.push(
-    ...(await measureLatency(BACKEND, events / seconds, say, (perSecond) => open(perSecond, durationMs))),
+    ...(await measureLatency(BACKEND, { repeats, say }, measureMaximum, (perSecond) =>
+      open(perSecond, durationMs),
+    )),
   )
   return figures
 }

@@ -63,7 +63,8 @@ type Owners = Owner | readonly Owner[]
 export class BadRoundError extends Error {}
 
 export const TYPE = 'bench.event'
-export const PAYLOAD_BYTES = 1_000
+/** 1 KB: of the body as it is sent. */
+export const PAYLOAD_BYTES = 1_024
 export const BARE_LOOP_MS = 1_500
 const ARRIVED_WITHIN_MS = 120_000
 const HANGING_PATH = '/hanging'
@@ -89,7 +90,7 @@ export async function startStage(backend: Backend, profileDir?: string): Promise
   const hanging: string[] = []
 
   const target = (owners: readonly Owner[]): Target => ({
-    ...{ url: platform.url, apiKey: platform.apiKey, queue: platform.queue, type: TYPE },
+    ...{ url: platform.url, urls: platform.urls, apiKey: platform.apiKey, queue: platform.queue, type: TYPE },
     ...{ owners: owners.map(({ uid }) => uid), payloadBytes: owners[0]!.payloadBytes },
   })
 

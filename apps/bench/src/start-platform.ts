@@ -24,6 +24,8 @@ export type CpuSeconds = Record<'api' | 'worker' | 'postgres' | 'redis', number>
 /** The real processes, as users run them: commits are flushed, and Redis flushes every second. */
 export interface BenchPlatform {
   url: string
+  /** Of every API there is now. */
+  urls: readonly string[]
   apiKey: string
   /** For applications that emit straight into it. */
   queue: QueueTarget
@@ -33,9 +35,17 @@ export interface BenchPlatform {
   databaseUrl: string
   /** Where there is a Redis. */
   redisPort: number | undefined
+  /** Of every API and every worker there is now. */
   cpuSeconds(): CpuSeconds
   /** One more of these processes, on the same stores. */
   start(name: 'api' | 'worker', settings: Record<string, string>): NodeProcess
+  /** One more API, on a port of its own, and one more worker, which count until they are closed. */
+  addProcesses(): Promise<AddedProcesses>
+  close(): Promise<void>
+}
+
+interface AddedProcesses {
+  cpuSeconds(): Pick<CpuSeconds, 'api' | 'worker'>
   close(): Promise<void>
 }
 
@@ -78,19 +88,40 @@ export async function startPlatform(backend: Backend, profileDir?: string): Prom
   const api = startMeasured('api')
   stack.defer(() => api.stop())
   const url = `http://127.0.0.1:${port}`
-  const isReady = () =>
-    fetch(`${url}/readyz`).then(
-      ({ ok }) => ok,
-      () => false,
-    )
-  await waitFor(isReady, { timeoutMs: 30_000, message: 'the API to be ready' })
+  await untilReady(url)
 
   const database = new pg.Client({ connectionString: postgres.url })
   await database.connect()
   stack.defer(() => database.end())
+  const urls = [url]
+  const pids = { api: [api.pid], worker: [worker.pid] }
+  const sumOf = (some: readonly number[]) => some.reduce((sum, pid) => sum + cpuSeconds(pid), 0)
+
+  async function addProcesses(): Promise<AddedProcesses> {
+    const addedPort = await freePort()
+    const addedUrl = `http://127.0.0.1:${addedPort}`
+    const added = {
+      api: start('api', { POSTHORN_PORT: String(addedPort) }),
+      worker: start('worker', {}),
+    }
+    await untilReady(addedUrl)
+    urls.push(addedUrl)
+    pids.api.push(added.api.pid)
+    pids.worker.push(added.worker.pid)
+    return {
+      cpuSeconds: () => ({ api: cpuSeconds(added.api.pid), worker: cpuSeconds(added.worker.pid) }),
+      async close() {
+        urls.splice(urls.indexOf(addedUrl), 1)
+        for (const name of ['api', 'worker'] as const)
+          pids[name].splice(pids[name].indexOf(added[name].pid), 1)
+        await Promise.all([added.api.stop(), added.worker.stop()])
+      },
+    }
+  }
+
   const owned = stack.move()
   return {
-    ...{ url, apiKey: API_KEY, pids: { api: api.pid, worker: worker.pid }, start },
+    ...{ url, urls, apiKey: API_KEY, pids: { api: api.pid, worker: worker.pid }, start, addProcesses },
     queue: redis === undefined ? { databaseUrl: postgres.url } : { redisUrl: redis.url },
     ...{ databaseUrl: postgres.url, redisPort: redis?.port },
     async request<Answer>(method: string, path: string, body?: unknown) {
@@ -105,11 +136,20 @@ export async function startPlatform(backend: Backend, profileDir?: string): Prom
     },
     query: async (text) => (await database.query(text)).rows,
     cpuSeconds: () => ({
-      api: cpuSeconds(api.pid),
-      worker: cpuSeconds(worker.pid),
+      api: sumOf(pids.api),
+      worker: sumOf(pids.worker),
       postgres: cpuSeconds(postgres.pid),
       redis: redis?.pid === undefined ? 0 : cpuSeconds(redis.pid),
     }),
     close: () => owned.disposeAsync(),
   }
+}
+
+async function untilReady(url: string): Promise<void> {
+  const isReady = () =>
+    fetch(`${url}/readyz`).then(
+      ({ ok }) => ok,
+      () => false,
+    )
+  await waitFor(isReady, { timeoutMs: 30_000, message: 'the API to be ready' })
 }

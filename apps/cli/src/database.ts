@@ -3,8 +3,11 @@ import { startEmbeddedPostgres } from '@posthorn/embedded'
 import { createQueueBackend, type QueueBackend } from '@posthorn/queue'
 import type { Logger, Settings, Shutdown } from '@posthorn/runtime'
 import { createStore, migrate, type Store, waitForDatabase } from '@posthorn/store'
+import { embeddedMaxConnections, POOL_MAX } from './connections.ts'
 
 export interface Stores {
+  /** With its password: not for logs. */
+  databaseUrl: string
   store: Store
   backend: QueueBackend
 }
@@ -19,11 +22,12 @@ const DATABASE_WAIT_MS = 60_000
  */
 export async function openStores(
   context: { settings: Settings; logger: Logger; shutdown: Shutdown; say(line: string): void },
-  options: { applicationName: string },
+  options: { applicationName: string; poolMax?: number },
 ): Promise<Stores> {
   const { settings, logger, shutdown, say } = context
   const databaseUrl = settings.databaseUrl ?? (await startEmbedded(context))
-  const store = createStore(databaseUrl, { max: 20, applicationName: options.applicationName })
+  const { applicationName, poolMax = POOL_MAX } = options
+  const store = createStore(databaseUrl, { max: poolMax, applicationName })
   shutdown.defer('database', () => store.close())
   await waitForDatabase(store.pool, {
     timeoutMs: DATABASE_WAIT_MS,
@@ -35,7 +39,7 @@ export async function openStores(
       : { kind: 'redis', url: settings.redisUrl },
     logger,
   )
-  return { store, backend }
+  return { databaseUrl, store, backend }
 }
 
 /** Makes tables, partitions and the queue's own tables, or finds them made. */
@@ -55,6 +59,7 @@ async function startEmbedded(context: {
   const postgres = await startEmbeddedPostgres({
     dataDir: join(settings.dataDir, 'postgres'),
     logger,
+    settings: { max_connections: String(embeddedMaxConnections(settings)) },
     onProgress: say,
     onEnded() {
       // A start recovers what a running program cannot: it belongs to whoever watches over this one.

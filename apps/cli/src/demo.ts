@@ -29,7 +29,7 @@ export async function demo(env: NodeJS.ProcessEnv, options: { once?: true }): Pr
   try {
     const rootKey = await loadRootKey(settings)
     const api = await startOnFreePort({ ...settings, apiKey: rootKey.key }, (chosen) =>
-      startPlatform({ settings: chosen, logger, shutdown, say }),
+      startPlatform({ env, settings: chosen, logger, shutdown, say }),
     )
     say(`Posthorn runs at ${api.url}`)
     const received: ReceivedWebhook[] = []
@@ -65,10 +65,10 @@ export async function demo(env: NodeJS.ProcessEnv, options: { once?: true }): Pr
   }
 }
 
-/** The platform's defaults, with loopback reachable: the demo's receivers are there. */
+/** The platform's defaults in one process, with loopback reachable: the demo's receivers are there. */
 function demoSettings(env: NodeJS.ProcessEnv): Settings {
   const settings = parseSettings({ POSTHORN_LOG_LEVEL: 'warn', ...env })
-  return { ...settings, egressAllow: [...settings.egressAllow, '127.0.0.0/8'] }
+  return { ...settings, workers: 1, egressAllow: [...settings.egressAllow, '127.0.0.0/8'] }
 }
 
 /** A platform that is running already keeps its port. */

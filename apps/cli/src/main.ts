@@ -2,7 +2,7 @@
 import { EmbeddedPostgresError } from '@posthorn/embedded'
 import { SettingsError } from '@posthorn/runtime'
 import { DatabaseUnreachableError, MigrationError } from '@posthorn/store'
-import { Command, InvalidArgumentError } from 'commander'
+import { Command, InvalidArgumentError, Option } from 'commander'
 import { CommandError } from './command-error.ts'
 
 const program = new Command('posthorn')
@@ -38,7 +38,11 @@ program
 program
   .command('worker')
   .description('run a worker (needs DATABASE_URL)')
-  .action(async () => (await import('./worker.ts')).worker(process.env))
+  // Of the processes that POSTHORN_WORKERS asks for: not for users.
+  .addOption(new Option('--supervised', 'end with the process that started this one').hideHelp())
+  .action(async (options: { supervised?: true }) =>
+    (await import('./worker.ts')).worker(process.env, options),
+  )
 
 program
   .command('migrate')
@@ -52,6 +56,16 @@ program
   .description('make an API key and print it, this once')
   .requiredOption('--name <name>', 'what the key is for')
   .action(async (options: { name: string }) => (await import('./keys.ts')).createKey(process.env, options))
+
+program
+  .command('expunge')
+  .description('take away payloads, and keep the record that they were sent')
+  .option('--message <id>', 'of one message')
+  .option('--owner <owner>', 'of an owner: its id or uid')
+  .option('--before <time>', 'of messages accepted before this time, or longer ago than this: 30d')
+  .action(async (options: { message?: string; owner?: string; before?: string }) =>
+    (await import('./expunge.ts')).expunge(process.env, options),
+  )
 
 const masterKey = program.command('master-key').description('the key that encrypts secrets in the database')
 masterKey

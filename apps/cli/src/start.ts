@@ -2,13 +2,16 @@ import { createLogger, onShutdown, parseSettings } from '@posthorn/runtime'
 import { startPlatform } from './platform.ts'
 import { loadRootKey } from './root-key.ts'
 
-/** `posthorn start`: the whole platform in this process. */
+/** `posthorn start`: the whole platform in this process, and its workers beside it where they are several. */
 export async function start(env: NodeJS.ProcessEnv): Promise<void> {
   const settings = parseSettings(env)
   const logger = createLogger({ level: settings.logLevel, name: 'posthorn' })
   const shutdown = onShutdown({ logger, boundMs: 30_000 })
   const rootKey = await loadRootKey(settings)
-  const api = await startPlatform({ settings: { ...settings, apiKey: rootKey.key }, logger, shutdown, say })
+  const api = await startPlatform({
+    ...{ env, logger, shutdown, say },
+    settings: { ...settings, apiKey: rootKey.key },
+  })
   for (const line of welcome(api.url, rootKey)) say(line)
 }
 

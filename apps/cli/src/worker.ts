@@ -1,14 +1,22 @@
-import { startWorker } from '@posthorn/worker'
 import { runCommand } from './run-command.ts'
+import { runWorkers } from './run-workers.ts'
 import { openVault } from './vault.ts'
 
 /** `posthorn worker`: delivers and sweeps. Run as many as there is work for. */
-export async function worker(env: NodeJS.ProcessEnv): Promise<void> {
-  const options = { name: 'posthorn-worker', needsDatabaseUrl: true, needsMasterKey: true } as const
+export async function worker(
+  env: NodeJS.ProcessEnv,
+  { supervised = false }: { supervised?: boolean } = {},
+): Promise<void> {
+  const options = {
+    name: 'posthorn-worker',
+    needsDatabaseUrl: true,
+    needsMasterKey: true,
+    supervised,
+  } as const
   await runCommand(env, options, async (context) => {
     const vault = await openVault(context.store.pool, context.masterKeys)
-    const running = startWorker({ ...context, vault })
-    context.shutdown.defer('worker', () => running.close())
-    context.logger.info('worker.ready')
+    await runWorkers({ ...context, vault })
+    // Of several, each says it of itself.
+    if (context.settings.workers === 1) context.logger.info('worker.ready')
   })
 }

@@ -27,7 +27,7 @@ async function describe(field: Field, { id, endpoint }: Pick<Finding, 'id' | 'en
   const rows = await field.query<Record<string, unknown>>(
     `SELECT d.id, d.state, d.attempts, d.due_at, d.ended_at, p.claim, p.lease_until, p.wake_at,
        (SELECT json_agg(json_build_array(a.number, a.started_at, a.outcome, a.status) ORDER BY a.number)
-        FROM attempts a WHERE a.delivery_id = d.id) AS log
+        FROM attempts_all a WHERE a.delivery_id = d.id) AS log
      FROM deliveries d LEFT JOIN deliveries_pending p ON p.id = d.id
      WHERE d.message_id = $1 AND ($2::uuid IS NULL OR d.endpoint_id = $2)`,
     [message, decodeId('ep', endpoint) ?? null],

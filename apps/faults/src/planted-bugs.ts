@@ -53,10 +53,14 @@ export const plantedBugs: readonly PlantedBug[] = [
     statements: {
       'record-attempts': (text) =>
         replace(
-          replace(text, 'i.delivery_id IN (SELECT id FROM written)', 'true'),
-          'SELECT i.delivery_id, i.number, i.id',
+          replace(
+            text,
+            'JOIN retried r ON r.id = i.delivery_id',
+            'LEFT JOIN retried r ON r.id = i.delivery_id WHERE i.delivery_id NOT IN (SELECT id FROM ended)',
+          ),
+          'SELECT i.delivery_id, i.number,',
           `SELECT i.delivery_id,
-            coalesce((SELECT max(number) FROM attempts WHERE delivery_id = i.delivery_id), 0) + 1, i.id`,
+            coalesce((SELECT max(number) FROM attempts_all WHERE delivery_id = i.delivery_id), 0) + 1,`,
         ),
     },
     // Commits whose answer is lost are made again.
@@ -147,7 +151,7 @@ export const plantedBugs: readonly PlantedBug[] = [
           'FROM touched WHERE claim IS NOT NULL',
           'FROM touched',
         ),
-      'record-attempts': (text) => replace(text, 'i.delivery_id IN (SELECT id FROM written)', 'true'),
+      'record-attempts': (text) => replace(text, 'JOIN retried r', 'LEFT JOIN retried r'),
     },
     expose: faults('worker-killed-in-post'),
     caughtBy: ['false-delivered'],
@@ -179,7 +183,7 @@ export const plantedBugs: readonly PlantedBug[] = [
         replace(
           text,
           "d.claim = i.claim AND i.state <> 'pending'",
-          "d.claim = i.claim AND i.state <> 'pending' AND get_byte(uuid_send(i.id), 15) >= 26",
+          "d.claim = i.claim AND i.state <> 'pending' AND random() >= 0.1",
         ),
     },
     caughtBy: ['too-many-duplicates'],
@@ -190,7 +194,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     // Of what was retried.
     statements: {
       'record-attempts': (text) =>
-        replace(text, 'number, now() FROM left_pending', 'number, now() FROM left_pending WHERE number = 1'),
+        replace(text, 'FROM left_pending\n', 'FROM left_pending WHERE number = 1\n'),
     },
     expose: faults('receiver-failing'),
     caughtBy: ['vanished'],
@@ -199,8 +203,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     name: 'retry-forgotten',
     process: 'worker',
     statements: {
-      'record-attempts': (text) =>
-        replace(text, "wake_at = now() + i.delay_ms * interval '1 millisecond'", "wake_at = 'infinity'"),
+      'record-attempts': (text) => replace(text, /wake_at = now\(\) \+ CASE[^\n]*/, "wake_at = 'infinity'"),
     },
     expose: faults('receiver-failing'),
     caughtBy: ['lost'],
@@ -234,9 +237,13 @@ export const plantedBugs: readonly PlantedBug[] = [
       'release-ended': (text) =>
         replace(
           replace(
-            text,
-            'DELETE FROM deliveries_ended d USING found f WHERE d.id = f.id RETURNING d.*',
-            'SELECT d.* FROM deliveries_ended d JOIN found f ON f.id = d.id',
+            replace(
+              text,
+              'DELETE FROM deliveries_ended d USING found f WHERE d.id = f.id RETURNING d.*',
+              'SELECT d.* FROM deliveries_ended d JOIN found f ON f.id = d.id',
+            ),
+            'FROM reopened WHERE outcome IS NOT NULL',
+            'FROM reopened WHERE false',
           ),
           "SELECT id, 'pending', message_id, endpoint_id, owner_id, event_type, attempts, attempts",
           "SELECT uuidv7(), 'pending', message_id, endpoint_id, owner_id, event_type, 0, 0",

@@ -344,7 +344,7 @@ async function readDatabaseLedger(
      LEFT JOIN (
        SELECT delivery_id, count(*) AS logged,
          count(*) FILTER (WHERE outcome NOT IN ('delivered', 'rejected')) AS unanswered, (array_agg(outcome ORDER BY number DESC))[1] AS last_outcome
-       FROM attempts GROUP BY delivery_id
+       FROM attempts_all GROUP BY delivery_id
      ) a ON a.delivery_id = d.id`,
   )
   return rows.map((row) => ({

@@ -41,7 +41,7 @@ export interface RunningWorker {
 }
 
 /** Chunk jobs taken at once, each of up to 200 deliveries, until these are claimed. */
-const JOBS_AT_ONCE = 32
+const JOBS_AT_ONCE = Number(process.env.PH_CONC ?? 32)
 const EMIT_JOBS_AT_ONCE = 8
 /** Longer than most answers, shorter than the patience of whoever stops the process. */
 const DRAIN_MS = 10_000
@@ -79,7 +79,7 @@ export function startWorker({
   const probe = startProbe({ pool, queue, logger, policy })
   const operationalEvents = startOperationalEvents({ pool, accept, logger })
   const releasePaced = startReleasePaced({ pool, queue, logger })
-  const maintenance = startMaintenance({ pool, logger })
+  const maintenance = startMaintenance({ pool, logger, payloadRetentionMs: settings.payloadRetentionMs })
 
   return {
     get inFlight() {

@@ -85,6 +85,15 @@ export function decodeId(prefix: IdPrefix, text: string): string | undefined {
   return uuid
 }
 
+/**
+ * The UUID of an attempt follows from that of its delivery and its number: of the same time, another one for
+ * each number, and in their order.
+ */
+export function attemptUuid(deliveryUuid: string, number: number): string {
+  const last = (Number.parseInt(deliveryUuid.slice(-8), 16) + number) % 2 ** 32
+  return deliveryUuid.slice(0, -8) + last.toString(16).padStart(8, '0')
+}
+
 /** The Unix time in milliseconds in a UUIDv7, or undefined where the UUID is of another version. */
 export function uuidTimeMs(uuid: string): number | undefined {
   if (uuid[14] !== '7') return undefined

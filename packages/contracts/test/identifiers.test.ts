@@ -1,6 +1,16 @@
 import { Compile } from 'typebox/compile'
 import { describe, expect, it } from 'vitest'
-import { encodeId, isIdempotencyKey, isUid, newUuid, PublicId, Reference } from '../src/index.ts'
+import {
+  attemptUuid,
+  decodeId,
+  encodeId,
+  isIdempotencyKey,
+  isUid,
+  newUuid,
+  PublicId,
+  Reference,
+  uuidTimeMs,
+} from '../src/index.ts'
 
 describe('a uid', () => {
   it.each(['acme', '7', 'a.b:c@d-e_f', 'owner', 'ownership_x', 'x'.repeat(128)])('may be %s', (uid) => {
@@ -47,6 +57,19 @@ it('every id fits the pattern of its kind and stands where a reference may, and 
     }
   }
 })
+
+it.each([newUuid(), '019ac000-0000-7000-8000-0000fffffff0', '019ac000-0000-7fff-bfff-ffffffffffff'])(
+  'the attempts of delivery %s have ids of their own, of its time, and the same each time',
+  (delivery) => {
+    const ids = Array.from({ length: 300 }, (_, at) => attemptUuid(delivery, at + 1))
+    expect(new Set([delivery, ...ids]).size).toBe(301)
+    expect(ids).toEqual(ids.map((_, at) => attemptUuid(delivery, at + 1)))
+    for (const id of ids) {
+      expect(decodeId('att', encodeId('att', id))).toBe(id)
+      expect(uuidTimeMs(id)).toBe(uuidTimeMs(delivery))
+    }
+  },
+)
 
 it('an idempotency key is 1 to 255 visible ASCII characters', () => {
   expect(['a', '!', '~', 'x'.repeat(255)].every(isIdempotencyKey)).toBe(true)

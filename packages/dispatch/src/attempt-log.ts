@@ -42,6 +42,7 @@ export function createAttemptLog(context: Context): AttemptLog {
     bytesOf: ({ result }) => result.responseBody?.length ?? 0,
     concurrency: 2,
     besideMin: BESIDE_MIN,
+    everyMs: Number(process.env.PH_LOG ?? 0),
   })
   return {
     async add(result, leaseUntilMs) {

@@ -1,4 +1,4 @@
-import { newUuid, type RetryPolicy } from '@posthorn/contracts'
+import type { RetryPolicy } from '@posthorn/contracts'
 import type { PostOutcome } from '@posthorn/egress'
 import type { AttemptResult, ClaimedDelivery } from '@posthorn/store'
 import { nextState, type Outcome, parseRetryAfter } from './retry-policy.ts'
@@ -26,7 +26,6 @@ export function attemptResult(attempted: Attempted): { result: AttemptResult; di
       deliveryId: delivery.id,
       claim: attempted.claim,
       number,
-      attemptId: newUuid(),
       startedAt,
       durationMs: outcome.durationMs,
       timings: JSON.stringify(outcome.timings, hundredths),

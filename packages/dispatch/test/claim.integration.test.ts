@@ -70,7 +70,6 @@ function record(under: string, next: AttemptResult['next'], number = 1): Promise
       deliveryId: id,
       claim: under,
       number,
-      attemptId: newUuid(),
       startedAt: new Date(),
       durationMs: 1,
       outcome: next.state === 'delivered' ? 'delivered' : 'rejected',
@@ -118,6 +117,76 @@ describe('a claim', () => {
   test('is not given for a delivery that has ended', async () => {
     await record((await claim())!, { state: 'delivered' })
     expect(await claim()).toBeUndefined()
+  })
+})
+
+describe('the attempt that ends a delivery', () => {
+  const last = { status: 200, outcome: 'delivered', durationMs: 1, responseBodyTruncated: false }
+
+  /** What the delivery's row and the log beside it have. */
+  async function stored() {
+    const { rows } = await path.store.pool.query(
+      `SELECT d.outcome, ARRAY (SELECT a.number FROM attempts a WHERE a.delivery_id = d.id ORDER BY 1) AS log
+       FROM deliveries d WHERE d.id = $1`,
+      [id],
+    )
+    return rows[0]
+  }
+
+  async function endAfterRetry(): Promise<void> {
+    await record((await claim())!, { state: 'pending', delayMs: -1_000 })
+    await record((await claim())!, { state: 'delivered' }, 2)
+  }
+
+  const list = () => listAttempts(path.store.pool, id, { limit: 10 })
+
+  test('is in its row, and those before it in the log', async () => {
+    await endAfterRetry()
+    expect(await stored()).toEqual({ outcome: 'delivered', log: [1] })
+    expect(await list()).toMatchObject([
+      { number: 1, status: 500 },
+      { number: 2, ...last },
+    ])
+    expect(await listAttempts(path.store.pool, id, { limit: 1, cursor: 1 })).toMatchObject([{ number: 2 }])
+    expect(await listAttempts(path.store.pool, id, { limit: 1 })).toMatchObject([{ number: 1 }])
+    expect(await listAttempts(path.store.pool, id, { limit: 1, cursor: 2 })).toEqual([])
+  })
+
+  test('goes into the log when the delivery is sent again', async () => {
+    await endAfterRetry()
+    const before = await list()
+    expect(await makeDue(path.store.pool, id, 0)).toBe(true)
+    expect(await stored()).toEqual({ outcome: null, log: [1, 2] })
+    expect(await list()).toEqual(before)
+    await expect
+      .poll(async () => await record((await claim()) ?? newUuid(), { state: 'dead' }, 3))
+      .toContain(id)
+    expect(await stored()).toEqual({ outcome: 'rejected', log: [1, 2] })
+    expect(await attempts()).toEqual([500, 200, 500])
+  })
+
+  test('is none where it ends without one: what was attempted stays in the log', async () => {
+    await record((await claim())!, { state: 'pending', delayMs: -1_000 })
+    const held = await claim()
+    await endDeliveries(path.store.pool, [{ id, claim: held! }], 'skipped')
+    expect(await stored()).toEqual({ outcome: null, log: [1] })
+    expect(await makeDue(path.store.pool, id, 0)).toBe(true)
+    expect(await attempts()).toEqual([500])
+  })
+
+  test('is found where the row has none, as deliveries ended before it had', async () => {
+    await endAfterRetry()
+    await path.store.pool.query(
+      `WITH moved AS (
+         UPDATE deliveries_ended SET outcome = NULL, started_at = NULL, duration_ms = NULL, status = NULL
+         WHERE id = $1)
+       INSERT INTO attempts (delivery_id, number, status, duration_ms, started_at, outcome)
+       SELECT id, attempts, status, duration_ms, started_at, outcome FROM deliveries_ended WHERE id = $1`,
+      [id],
+    )
+    expect(await list()).toMatchObject([{ number: 1 }, { number: 2, ...last }])
+    expect(await makeDue(path.store.pool, id, 0)).toBe(true)
+    expect(await attempts()).toEqual([500, 200])
   })
 })
 

@@ -367,7 +367,7 @@ SELECT d.id, d.state::text, d.attempts, d.attempts_before_replay AS "attemptsBef
   d.state = 'pending' AND d.due_at <= now() AND (d.lease_until IS NULL OR d.lease_until <= now()) AS claimable,
   coalesce(d.wake_at <= greatest(d.due_at, now()) + $2::int * interval '1 millisecond', false) AS looked,
   d.state = 'pending' AND EXISTS (SELECT FROM endpoint_health h WHERE h.endpoint_id = d.endpoint_id) AS breaks,
-  ARRAY (SELECT a.number FROM attempts a WHERE a.delivery_id = d.id ORDER BY a.number) AS log
+  ARRAY (SELECT a.number FROM attempts_all a WHERE a.delivery_id = d.id ORDER BY a.number) AS log
 FROM deliveries d WHERE d.endpoint_id = $1 ORDER BY d.id`
 
 /** What is wrong with a delivery by itself. */

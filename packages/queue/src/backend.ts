@@ -132,6 +132,9 @@ const createRetryingPostgresBackend: typeof createPostgresBackend = (name, optio
 }
 const CONNECT_PAUSE_MS = 500
 
+/** Connections to PostgreSQL, at most, of each queue and of each worker on one. */
+export const QUEUE_POOL_MAX = 4
+
 const postgres = withBackend(createRetryingPostgresBackend)
 
 function postgresBackend(url: string, logger: Logger): QueueBackend {
@@ -159,14 +162,14 @@ function postgresBackend(url: string, logger: Logger): QueueBackend {
       }
     },
     createQueue<Data>(name: string) {
-      const queue = new postgres.Queue<Data>(name, { ...QUEUE_OPTIONS, connection: poolOf(4) })
+      const queue = new postgres.Queue<Data>(name, { ...QUEUE_OPTIONS, connection: poolOf(QUEUE_POOL_MAX) })
       return attend(queue, logger, name) as unknown as Queue<Data>
     },
     createWorker<Data>(name: string, process: Processor<Data>, options: { concurrency: number }) {
       const worker = new postgres.Worker<Data>(name, process, {
         ...WORKER_OPTIONS,
         ...options,
-        connection: poolOf(4),
+        connection: poolOf(QUEUE_POOL_MAX),
       })
       return attend(worker, logger, name) as unknown as Worker<Data>
     },

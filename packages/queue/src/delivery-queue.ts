@@ -70,6 +70,7 @@ export function createDeliveryQueue(backend: QueueBackend): DeliveryQueue {
     itemsMax: 1_000,
     bytesMax: IDS_MAX,
     bytesOf: (ids) => ids.length,
+    everyMs: Number(process.env.PH_JOBS ?? 0),
   })
   return {
     enqueue: (ids) => jobs.add(ids),

@@ -1,4 +1,4 @@
-export { createQueueBackend, type QueueBackend, type QueueConnection } from './backend.ts'
+export { createQueueBackend, QUEUE_POOL_MAX, type QueueBackend, type QueueConnection } from './backend.ts'
 export {
   createDeliveryQueue,
   createDeliveryWorker,

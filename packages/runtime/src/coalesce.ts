@@ -13,6 +13,8 @@ export interface CoalesceOptions<I, O> {
   concurrency?: number
   /** Fewest items that are worth a run beside one that is in flight. Default 1. */
   besideMin?: number
+  /** Fewest milliseconds from the start of a run to that of the next, for runs that nobody waits for. Default 0. */
+  everyMs?: number
 }
 
 export interface Coalescer<I, O> {
@@ -42,10 +44,11 @@ interface Entry<I, O> {
  * turn, so an idle system adds no delay; while runs are in flight, items gather and go together as soon as one
  * ends. Batches therefore grow exactly as far as the operation is slow, without a timer. What an operation
  * costs is mostly its own and not its items': a second one beside it waits until `besideMin` have gathered.
+ * With `everyMs`, runs that are short are as few as that: what comes after a pause still goes at once.
  */
 export function coalesce<I, O>(options: CoalesceOptions<I, O>): Coalescer<I, O> {
   const { run, itemsMax, bytesMax = Number.POSITIVE_INFINITY, bytesOf = () => 0 } = options
-  const { concurrency = 1, besideMin = 1 } = options
+  const { concurrency = 1, besideMin = 1, everyMs = 0 } = options
   const active = new Set<Promise<void>>()
   let waiting: Entry<I, O>[] = []
   let inFlight = 0
@@ -54,6 +57,7 @@ export function coalesce<I, O>(options: CoalesceOptions<I, O>): Coalescer<I, O> 
   let startedCount = 0
   let starting = false
   let closed = false
+  let nextStartMs = 0
 
   function add(item: I): Promise<O> {
     if (closed) return Promise.reject(new Error('coalesce: add() after close()'))
@@ -74,11 +78,16 @@ export function coalesce<I, O>(options: CoalesceOptions<I, O>): Coalescer<I, O> 
   function startSoon(): void {
     if (starting || !isTime()) return
     starting = true
+    const waitMs = closed ? 0 : nextStartMs - performance.now()
+    if (waitMs > 0) setTimeout(start, waitMs)
     // After whatever else this turn of the event loop brings.
-    setImmediate(() => {
-      starting = false
-      while (isTime()) startRun()
-    })
+    else setImmediate(start)
+  }
+
+  function start(): void {
+    starting = false
+    if (isTime()) nextStartMs = performance.now() + everyMs
+    while (isTime()) startRun()
   }
 
   function startRun(): void {

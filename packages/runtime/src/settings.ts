@@ -29,6 +29,8 @@ export interface Settings {
   dataDir: string
   logLevel: LogLevel
   payloadBytesMax: number
+  /** Worker processes of `posthorn worker` and `posthorn start`. */
+  workers: number
   /** Attempts in flight at once in one worker process. */
   workerConcurrency: number
   /** Attempts in flight at once to one endpoint. */
@@ -48,6 +50,8 @@ export interface Settings {
   breakerPauseMs: number
   /** An endpoint that did nothing but fail for so long is disabled; null: none is. */
   disableAfterMs: number | null
+  /** Payloads that are older are expunged; null: none is. */
+  payloadRetentionMs: number | null
 }
 
 /** A setting that cannot be used. The message is one line, names the setting and holds no secret. */
@@ -89,6 +93,7 @@ export function parseSettings(env: Record<string, string | undefined>): Settings
     dataDir: readOrDefault(env, definitions.dataDir),
     logLevel: readOrDefault(env, definitions.logLevel),
     payloadBytesMax: readOrDefault(env, definitions.payloadBytesMax),
+    workers: readOrDefault(env, definitions.workers),
     workerConcurrency: readOrDefault(env, definitions.workerConcurrency),
     endpointConcurrency: readOrDefault(env, definitions.endpointConcurrency),
     leaseMs: readOrDefault(env, definitions.leaseMs),
@@ -99,6 +104,7 @@ export function parseSettings(env: Record<string, string | undefined>): Settings
     ownerShare: readOrDefault(env, definitions.ownerShare),
     breakerPauseMs: readOrDefault(env, definitions.breakerPauseMs),
     disableAfterMs: readOrDefault(env, definitions.disableAfter).ms,
+    payloadRetentionMs: readOrDefault(env, definitions.payloadRetention).ms,
   }
   if (settings.leaseMs <= settings.attemptTimeoutMs) {
     throw new SettingsError(
@@ -207,6 +213,14 @@ const definitions = {
     expected: 'a whole number of bytes from 1024 to 16777216',
     parse: parseWhole(1_024, 16_777_216),
   }),
+  workers: define({
+    name: 'POSTHORN_WORKERS',
+    meaning:
+      'Worker processes that `worker` and `start` run and watch over; with 1, it is the process itself.',
+    default: '1',
+    expected: 'a whole number from 1 to 64',
+    parse: parseWhole(1, 64),
+  }),
   workerConcurrency: define({
     name: 'POSTHORN_WORKER_CONCURRENCY',
     meaning: 'Attempts in flight at once in one worker process.',
@@ -291,6 +305,15 @@ const definitions = {
     default: '5d',
     expected: 'a duration from 1s to 365d, such as 5d, or off',
     parse: parseDurationOrOff(1_000, 365 * 86_400_000),
+  }),
+  payloadRetention: define({
+    name: 'POSTHORN_PAYLOAD_RETENTION',
+    meaning:
+      'Payloads that were accepted longer ago are expunged by the workers, with what receivers answered; ' +
+      'what still waits to be sent is cancelled. `0` or `off`: none is.',
+    default: 'off',
+    expected: 'a duration from 1h to 3650d, such as 30d, or off',
+    parse: parseDurationOrOff(3_600_000, 3_650 * 86_400_000),
   }),
 }
 

@@ -14,27 +14,36 @@ export interface Shutdown {
   uninstall(): void
 }
 
+const STOP_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+
 /**
  * Closes everything in order when the process is told to stop, within `boundMs` in all.
  *
  * Exit codes: 0 after a signal, `stop()` or running out of work; 1 after an uncaught error or
  * `stop({ failed: true })`, when a closer fails, when the bound is over (the log names the closer that hangs) and at a second signal.
+ *
+ * A `supervised` process is asked to stop by the end of its IPC channel, which comes also when its parent was
+ * killed. A terminal or a service manager may signal it beside that, before or after: that is the same request
+ * once more, and no second signal.
  */
-export function onShutdown(options: { logger: Logger; boundMs: number }): Shutdown {
-  const { logger, boundMs } = options
+export function onShutdown(options: { logger: Logger; boundMs: number; supervised?: boolean }): Shutdown {
+  const { logger, boundMs, supervised = false } = options
   const closers: { name: string; close: () => Promise<void> | void }[] = []
   let closing: string | undefined
   let failed = false
+  let stopping = false
 
   const handle = closeWithGrace(
     {
       delay: boundMs,
       logger: false,
+      skip: supervised ? [...STOP_SIGNALS] : [],
       onTimeout: () => logger.fatal({ closing, boundMs }, 'shutdown took too long, exiting'),
       onSecondSignal: (signal) => logger.error({ signal, closing }, 'second signal, exiting'),
       onSecondError: (err) => logger.error({ err, closing }, 'error while shutting down, exiting'),
     },
     async ({ err, signal }) => {
+      stopping = true
       if (err !== undefined) logger.fatal({ err }, 'uncaught error, shutting down')
       else logger.info({ signal }, 'shutting down')
       const allClosed = await closeAll()
@@ -42,6 +51,16 @@ export function onShutdown(options: { logger: Logger; boundMs: number }): Shutdo
       if (failed || !allClosed) throw new Error('failed')
     },
   )
+
+  const stopOnce = () => {
+    if (!stopping) handle.close()
+  }
+  if (supervised) {
+    for (const signal of STOP_SIGNALS) process.on(signal, stopOnce)
+    process.on('disconnect', stopOnce)
+    // The parent may have gone before anybody listened.
+    if (!process.connected) stopOnce()
+  }
 
   /** True when every closer ended well. One that fails does not keep the others from closing. */
   async function closeAll(): Promise<boolean> {
@@ -67,6 +86,9 @@ export function onShutdown(options: { logger: Logger; boundMs: number }): Shutdo
       failed = options?.failed ?? false
       handle.close()
     },
-    uninstall: () => handle.uninstall(),
+    uninstall() {
+      handle.uninstall()
+      for (const event of [...STOP_SIGNALS, 'disconnect']) process.off(event, stopOnce)
+    },
   }
 }

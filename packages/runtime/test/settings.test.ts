@@ -12,6 +12,7 @@ test('an empty environment runs embedded, with the defaults of the design', () =
     dataDir: '.posthorn',
     logLevel: 'info',
     payloadBytesMax: 262_144,
+    workers: 1,
     workerConcurrency: 256,
     endpointConcurrency: 10,
     leaseMs: 60_000,
@@ -34,6 +35,7 @@ test('an empty environment runs embedded, with the defaults of the design', () =
     },
     breakerPauseMs: 10_000,
     disableAfterMs: 5 * 24 * hoursMs,
+    payloadRetentionMs: null,
   })
 })
 
@@ -65,6 +67,7 @@ test('every value can be set', () => {
       POSTHORN_DATA_DIR: '/var/lib/with space',
       POSTHORN_LOG_LEVEL: 'debug',
       POSTHORN_PAYLOAD_MAX: '1048576',
+      POSTHORN_WORKERS: '8',
       POSTHORN_WORKER_CONCURRENCY: '32',
       POSTHORN_ENDPOINT_CONCURRENCY: '2',
       POSTHORN_LEASE: '5m',
@@ -75,6 +78,7 @@ test('every value can be set', () => {
       POSTHORN_OWNER_SHARE: '100%',
       POSTHORN_BREAKER_PAUSE: '500ms',
       POSTHORN_DISABLE_AFTER: '36h',
+      POSTHORN_PAYLOAD_RETENTION: '30d',
     }),
   ).toEqual({
     mode: 'embedded',
@@ -86,6 +90,7 @@ test('every value can be set', () => {
     dataDir: '/var/lib/with space',
     logLevel: 'debug',
     payloadBytesMax: 1_048_576,
+    workers: 8,
     workerConcurrency: 32,
     endpointConcurrency: 2,
     leaseMs: 300_000,
@@ -96,6 +101,7 @@ test('every value can be set', () => {
     ownerShare: 1,
     breakerPauseMs: 500,
     disableAfterMs: 129_600_000,
+    payloadRetentionMs: 2_592_000_000,
   })
 })
 
@@ -110,6 +116,8 @@ test.each([
   ['POSTHORN_EGRESS_ALLOW', 'fe80::%eth0/10'],
   ['POSTHORN_LOG_LEVEL', 'verbose'],
   ['POSTHORN_PAYLOAD_MAX', '256KiB'],
+  ['POSTHORN_WORKERS', '0'],
+  ['POSTHORN_WORKERS', '65'],
   ['POSTHORN_WORKER_CONCURRENCY', '0'],
   ['POSTHORN_LEASE', '60'],
   ['POSTHORN_ATTEMPT_TIMEOUT', '0s'],
@@ -117,6 +125,7 @@ test.each([
   ['POSTHORN_RETRY_DELAYS', '31d'],
   ['POSTHORN_RETRY_DELAYS', ','.repeat(99)],
   ['POSTHORN_BACKLOG_MAX', '0'],
+  ['POSTHORN_PAYLOAD_RETENTION', '59m'],
   ['POSTHORN_OWNER_SHARE', '0.25'],
   ['POSTHORN_OWNER_SHARE', '101%'],
   ['POSTHORN_RETRY_POLICY', '5s,5m'],

@@ -1,4 +1,5 @@
 import { lowestId } from '@posthorn/contracts'
+import { KEEP_LAST_ATTEMPT } from './keep-last-attempt.ts'
 import type { Pool } from './pool.ts'
 import { type Conditions, type Listed, type Page, scanList } from './scan-list.ts'
 
@@ -16,10 +17,13 @@ export interface DeliveryRecord {
   /** When the next attempt may be made; null once ended. */
   dueAt: Date | null
   endedAt: Date | null
+  /** Its message has no payload any more. */
+  expunged: boolean
 }
 
 const COLUMNS = `t.id, t.state, t.message_id AS "messageId", t.endpoint_id AS "endpointId",
-  t.owner_id AS "ownerId", t.event_type AS "eventType", t.attempts, t.due_at AS "dueAt", t.ended_at AS "endedAt"`
+  t.owner_id AS "ownerId", t.event_type AS "eventType", t.attempts, t.due_at AS "dueAt", t.ended_at AS "endedAt",
+  t.expunged IS TRUE AS expunged`
 
 export async function findDelivery(pool: Pool, id: string): Promise<DeliveryRecord | undefined> {
   const { rows } = await pool.query<DeliveryRecord>({
@@ -79,10 +83,12 @@ export function listDeliveries(
 
 // Keys:    a delivery is in exactly one of deliveries_pending and deliveries_ended
 // Input:   $1 the delivery's id, $2 milliseconds until the sweep looks at it
-// Output:  one row where the delivery is now due: it was pending and nobody holds it, or it had ended
+// Output:  one row where the delivery is now due: it was pending and nobody holds it, or it had ended and was
+//          not expunged
 const RETRY = `
 WITH reopened AS (
-  DELETE FROM deliveries_ended WHERE id = $1 RETURNING *
+  DELETE FROM deliveries_ended WHERE id = $1 AND expunged IS NULL RETURNING *
+), kept AS (${KEEP_LAST_ATTEMPT}
 ), inserted AS (
   INSERT INTO deliveries_pending (id, state, message_id, endpoint_id, owner_id, event_type, attempts, due_at, wake_at)
   SELECT id, 'pending', message_id, endpoint_id, owner_id, event_type, attempts,
@@ -108,7 +114,6 @@ export async function makeDue(pool: Pool, id: string, wakeAfterMs: number): Prom
 }
 
 export interface AttemptRecord {
-  id: string
   number: number
   startedAt: Date
   durationMs: number
@@ -129,10 +134,10 @@ export async function listAttempts(
 ): Promise<AttemptRecord[]> {
   const { rows } = await pool.query<AttemptRecord>({
     name: 'list-attempts',
-    text: `SELECT id, number, started_at AS "startedAt", duration_ms AS "durationMs", outcome, status, detail,
+    text: `SELECT number, started_at AS "startedAt", duration_ms AS "durationMs", outcome, status, detail,
         timings, response_headers AS "responseHeaders", response_body AS "responseBody",
         response_body_truncated AS "responseBodyTruncated"
-      FROM attempts WHERE delivery_id = $1 AND number > $2 ORDER BY number LIMIT $3`,
+      FROM attempts_all WHERE delivery_id = $1 AND number > $2 ORDER BY number LIMIT $3`,
     values: [deliveryId, page.cursor ?? 0, page.limit],
   })
   return rows

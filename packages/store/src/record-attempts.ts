@@ -11,8 +11,6 @@ export interface AttemptResult {
   claim: string
   /** From 1. */
   number: number
-  /** UUIDv7. */
-  attemptId: string
   startedAt: Date
   durationMs: number
   /** `delivered`, `rejected` (an answer that is not 2xx), or the code of a failed POST. */
@@ -28,47 +26,57 @@ export interface AttemptResult {
   next: { state: 'pending'; delayMs: number } | { state: EndState }
 }
 
-// Keys:    (delivery_id, number): an attempt is logged once
-// Input:   $1 … $14 one array a column, $15 and $16 offset (from 1; null without a body) and length into $17
+// Keys:    a delivery ends once, and its row has the attempt that ended it; (delivery_id, number): an attempt
+//          that another one is to follow is logged once
+// Input:   $1 … $13 one array a column, $14 and $15 offset (from 1; null without a body) and length into $16
 // Output:  the ids of the deliveries whose result was written; the others' claims were lost
 // Fence:   a row is touched only under the claim that the attempt was made under
+// Expunged: of an answer to a message that was expunged meanwhile nothing is kept, and what would be sent again
+//          is due at once, to be found without a payload and to end
 //
 // An ended delivery leaves the working set and is inserted into the log in the same statement:
 // it is always in exactly one of the two.
 const RECORD = `
 WITH input AS MATERIALIZED (
   SELECT * FROM ROWS FROM (
-    unnest($1::uuid[]), unnest($2::uuid[]), unnest($3::int2[]), unnest($4::uuid[]), unnest($5::timestamptz[]),
-    unnest($6::int[]), unnest($7::text[]), unnest($8::int2[]), unnest($9::text[]), unnest($10::json[]),
-    unnest($11::json[]), unnest($12::bool[]), unnest($13::delivery_state[]), unnest($14::bigint[]),
-    unnest($15::int[]), unnest($16::int[])
-  ) AS i (delivery_id, claim, number, id, started_at, duration_ms, outcome, status, detail, timings,
+    unnest($1::uuid[]), unnest($2::uuid[]), unnest($3::int2[]), unnest($4::timestamptz[]), unnest($5::int[]),
+    unnest($6::text[]), unnest($7::int2[]), unnest($8::text[]), unnest($9::json[]), unnest($10::json[]),
+    unnest($11::bool[]), unnest($12::delivery_state[]), unnest($13::bigint[]), unnest($14::int[]),
+    unnest($15::int[])
+  ) AS i (delivery_id, claim, number, started_at, duration_ms, outcome, status, detail, timings,
     headers, truncated, state, delay_ms, start, length)
 ), left_pending AS (
   DELETE FROM deliveries_pending d USING input i
   WHERE d.id = ANY ($1::uuid[]) AND d.id = i.delivery_id AND d.claim = i.claim AND i.state <> 'pending'
-  RETURNING d.id, i.state, d.message_id, d.endpoint_id, d.owner_id, d.event_type, i.number,
-    i.outcome, i.status, i.started_at
+  RETURNING d.id, i.state, d.message_id, d.endpoint_id, d.owner_id, d.event_type, i.number, i.status,
+    i.duration_ms, i.started_at, i.outcome, i.detail, i.timings, i.headers, i.start, i.length, i.truncated,
+    d.expunged
 ), ended AS (
-  INSERT INTO deliveries_ended (id, state, message_id, endpoint_id, owner_id, event_type, attempts, ended_at)
-  SELECT id, state, message_id, endpoint_id, owner_id, event_type, number, now() FROM left_pending
+  INSERT INTO deliveries_ended (id, state, message_id, endpoint_id, owner_id, event_type, attempts, ended_at,
+    status, duration_ms, started_at, outcome, detail, timings, response_headers, response_body,
+    response_body_truncated, expunged)
+  SELECT id, state, message_id, endpoint_id, owner_id, event_type, number, now(),
+    status, duration_ms, started_at, outcome, detail, timings, CASE WHEN expunged IS NULL THEN headers END,
+    CASE WHEN expunged IS NULL THEN substring($16::bytea FROM start FOR length) END,
+    CASE WHEN expunged IS NULL THEN nullif(truncated, false) END, expunged
+  FROM left_pending
   RETURNING id
 ), retried AS (
   UPDATE deliveries_pending d
   SET attempts = i.number, claim = NULL, lease_until = NULL,
-    due_at = now() + i.delay_ms * interval '1 millisecond',
-    wake_at = now() + i.delay_ms * interval '1 millisecond'
+    due_at = now() + CASE WHEN d.expunged THEN 0 ELSE i.delay_ms END * interval '1 millisecond',
+    wake_at = now() + CASE WHEN d.expunged THEN 0 ELSE i.delay_ms END * interval '1 millisecond'
   FROM input i
   WHERE d.id = ANY ($1::uuid[]) AND d.id = i.delivery_id AND d.claim = i.claim AND i.state = 'pending'
-  RETURNING d.id
-), written AS MATERIALIZED (
-  SELECT id FROM ended UNION ALL SELECT id FROM retried
+  RETURNING d.id, d.expunged
 ), logged AS (
-  INSERT INTO attempts (delivery_id, number, id, started_at, duration_ms, outcome, status, detail, timings,
+  INSERT INTO attempts (delivery_id, number, status, duration_ms, started_at, outcome, detail, timings,
     response_headers, response_body, response_body_truncated)
-  SELECT i.delivery_id, i.number, i.id, i.started_at, i.duration_ms, i.outcome, i.status, i.detail, i.timings,
-    i.headers, substring($17::bytea FROM i.start FOR i.length), i.truncated
-  FROM input i WHERE i.delivery_id IN (SELECT id FROM written)
+  SELECT i.delivery_id, i.number, i.status, i.duration_ms, i.started_at, i.outcome, i.detail, i.timings,
+    CASE WHEN r.expunged IS NULL THEN i.headers END,
+    CASE WHEN r.expunged IS NULL THEN substring($16::bytea FROM i.start FOR i.length) END,
+    i.truncated AND r.expunged IS NULL
+  FROM input i JOIN retried r ON r.id = i.delivery_id
   ON CONFLICT (delivery_id, number) DO NOTHING
 )`
 
@@ -86,7 +94,7 @@ const NOTE_EXHAUSTED = `, exhausted AS (
 )`
 
 const WRITTEN = `
-SELECT id FROM written`
+SELECT id FROM ended UNION ALL SELECT id FROM retried`
 
 /**
  * Writes attempts and the states that follow from them, in one statement and one commit.
@@ -118,7 +126,6 @@ export async function recordAttempts(pool: Pool, results: readonly AttemptResult
       plain((result) => result.deliveryId),
       plain((result) => result.claim),
       plain((result) => result.number),
-      plain((result) => result.attemptId),
       plain((result) => result.startedAt.toISOString()),
       plain((result) => Math.round(result.durationMs)),
       column((result) => result.outcome),
@@ -144,10 +151,11 @@ WITH left_pending AS (
   WHERE d.id = held.id AND d.claim = held.claim
   RETURNING d.*
 )
-INSERT INTO deliveries_ended (id, state, message_id, endpoint_id, owner_id, event_type, attempts, ended_at)
-SELECT id, $3::delivery_state, message_id, endpoint_id, owner_id, event_type, attempts, now() FROM left_pending`
+INSERT INTO deliveries_ended (id, state, message_id, endpoint_id, owner_id, event_type, attempts, ended_at, expunged)
+SELECT id, $3::delivery_state, message_id, endpoint_id, owner_id, event_type, attempts, now(), expunged
+FROM left_pending`
 
-/** Ends claimed deliveries without an attempt: their endpoint was deleted or disabled. */
+/** Ends claimed deliveries without another attempt: their endpoint was deleted or disabled. */
 export async function endDeliveries(pool: Pool, held: readonly Held[], state: EndState): Promise<void> {
   await pool.query({
     name: 'end-deliveries',

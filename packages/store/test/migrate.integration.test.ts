@@ -5,7 +5,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 import { lowestId } from '@posthorn/contracts'
 import { createDatabase, spawnNode, type TestDatabase } from '@posthorn/testkit'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { createPool, ensurePartitions, migrate, type Pool } from '../src/index.ts'
+import { createPool, ensurePartitions, listAttempts, makeDue, migrate, type Pool } from '../src/index.ts'
 
 let database: TestDatabase
 let pool: Pool
@@ -41,7 +41,9 @@ test('an empty database gets every table and the partitions of the days ahead', 
     '20261122000300_endpoint_health',
     '20261122000400_operational_events',
     '20261122000500_rate_limit',
+    '20261125000100_last_attempt_in_delivery',
     '20261125000300_secrets_at_rest',
+    '20261125000310_expunge',
   ])
   expect(await tables()).toEqual([
     '_prisma_migrations',
@@ -115,6 +117,54 @@ test('the waits that endpoints had become their retry policies', async () => {
     { uid: 'of the platform', policy: null },
     { uid: 'of the platform too', policy: null },
   ])
+})
+
+test('attempts that were logged before deliveries had their last ones stay in the log of attempts', async () => {
+  await rm(join(directory, '20261125000100_last_attempt_in_delivery'), { recursive: true })
+  await migrate(pool, { directory: migrations })
+  const made = await pool.query<{ id: string }>(
+    `INSERT INTO deliveries (id, state, message_id, endpoint_id, owner_id, event_type, attempts, ended_at)
+     SELECT uuidv7(ago), 'dead', uuidv7(), uuidv7(), uuidv7(), 'a', 2, now()
+     FROM unnest(ARRAY[interval '0', interval '-1 day']) AS ago RETURNING id`,
+  )
+  const ids = made.rows.map(({ id }) => id)
+  await pool.query(
+    `INSERT INTO attempts (delivery_id, number, id, started_at, duration_ms, outcome, status, detail, timings,
+       response_headers, response_body, response_body_truncated)
+     SELECT id, n, uuidv7(), '2026-11-25 12:00Z', n * 10, 'rejected', 500 + n, 'why', '{"totalMs":1.5}',
+       '[["a","b"]]', 'half', n = 2
+     FROM unnest($1::uuid[]) AS id, generate_series(1, 2) AS n`,
+    [ids],
+  )
+  const days = async () =>
+    (
+      await pool.query<{ day: string }>(
+        `SELECT inhrelid::regclass::text AS day FROM pg_inherits WHERE inhparent = 'attempts'::regclass ORDER BY 1`,
+      )
+    ).rows.map(({ day }) => day)
+  const before = await days()
+  expect(await migrate(pool)).toEqual(['20261125000100_last_attempt_in_delivery'])
+  expect(await days()).toEqual(before)
+  for (const id of ids) {
+    const attempts = await listAttempts(pool, id, { limit: 10 })
+    expect(attempts).toEqual(
+      [1, 2].map((number) => ({
+        ...{ number, startedAt: new Date('2026-11-25T12:00:00Z'), durationMs: number * 10 },
+        ...{ outcome: 'rejected', status: 500 + number, detail: 'why', timings: { totalMs: 1.5 } },
+        ...{ responseHeaders: [['a', 'b']], responseBody: Buffer.from('half') },
+        responseBodyTruncated: number === 2,
+      })),
+    )
+    expect(await makeDue(pool, id, 0)).toBe(true)
+    expect(await listAttempts(pool, id, { limit: 10 })).toEqual(attempts)
+    // Into a day that was there before.
+    const { rows } = await pool.query(
+      `INSERT INTO attempts (delivery_id, number, started_at, duration_ms, outcome)
+       VALUES ($1, 3, now(), 1, 'timeout') RETURNING tableoid::regclass::text AS day, outcome`,
+      [id],
+    )
+    expect(rows).toEqual([{ day: expect.toBeOneOf(before), outcome: 'timeout' }])
+  }
 })
 
 test('a migration that fails leaves nothing of itself behind and says why', async () => {

@@ -1,5 +1,6 @@
 import {
   Attempt,
+  attemptUuid,
   Delivery,
   DeliveryState,
   decodeId,
@@ -134,7 +135,7 @@ export function registerDeliveries(app: Api, { store, queue, logger }: ApiContex
         ...(position !== undefined && { cursor: position }),
       })
       const page = pageOf(found, limit, list, {}, ({ number }) => String(number))
-      return { data: page.items.map(toAttempt), next: page.next }
+      return { data: page.items.map((attempt) => toAttempt(id, attempt)), next: page.next }
     },
   )
 
@@ -151,7 +152,13 @@ export function registerDeliveries(app: Api, { store, queue, logger }: ApiContex
         params,
         response: {
           202: Delivery,
-          ...problemResponses('not_found', 'endpoint_deleted', 'endpoint_disabled', 'attempt_under_way'),
+          ...problemResponses(
+            'not_found',
+            'endpoint_deleted',
+            'endpoint_disabled',
+            'message_expunged',
+            'attempt_under_way',
+          ),
         },
       },
     },
@@ -174,6 +181,11 @@ export function registerDeliveries(app: Api, { store, queue, logger }: ApiContex
             `Its endpoint is disabled. Enable it with PATCH ${path} {"enabled": true}, then retry.`,
           )
         }
+        case 'message-expunged':
+          throw new ProblemError(
+            'message_expunged',
+            'The payload of its message was expunged: there is nothing to send any more. Emit the event anew.',
+          )
         case 'attempt-under-way':
           throw new ProblemError(
             'attempt_under_way',
@@ -210,9 +222,9 @@ function toDelivery(record: DeliveryRecord): Delivery {
   }
 }
 
-function toAttempt(record: AttemptRecord): Attempt {
+function toAttempt(deliveryUuid: string, record: AttemptRecord): Attempt {
   return {
-    id: encodeId('att', record.id),
+    id: encodeId('att', attemptUuid(deliveryUuid, record.number)),
     number: record.number,
     startedAt: record.startedAt.toISOString(),
     durationMs: record.durationMs,

@@ -8,12 +8,16 @@ import { answerCalls, sharedNowMs } from './call-process.ts'
 import { onSchedule, type Schedule } from './on-schedule.ts'
 
 export interface Target {
+  /** Where the SDK emits. */
   url: string
+  /** Over which requests are spread, as many connections to each. */
+  urls: readonly string[]
   apiKey: string
   queue: QueueTarget
   /** They take turns. */
   owners: readonly string[]
   type: string
+  /** Of the body as it is sent. */
   payloadBytes: number
 }
 
@@ -49,15 +53,19 @@ const BATCH = 100
 /** More than an API answers at once. */
 const OPEN_CONNECTIONS = 256
 
-function createClient({ url, apiKey }: Target, connections: number) {
-  const pool = new Pool(url, { connections, pipelining: 1 })
+function createClient({ urls, apiKey }: Target, connections: number) {
+  const pools = urls.map(
+    (url) => new Pool(url, { connections: Math.ceil(connections / urls.length), pipelining: 1 }),
+  )
   const headers = { authorization: `Bearer ${apiKey}`, 'content-type': 'application/json' }
   return {
-    async post(path: string, body: unknown): Promise<{ status: number; text: string }> {
+    /** @param at callers of the same remainder share connections to the same URL */
+    async post(at: number, path: string, body: unknown): Promise<{ status: number; text: string }> {
+      const pool = pools[at % pools.length]!
       const response = await pool.request({ method: 'POST', path, headers, body: JSON.stringify(body) })
       return { status: response.statusCode, text: await response.body.text() }
     },
-    close: () => pool.close(),
+    close: () => Promise.all(pools.map((pool) => pool.close())),
   }
 }
 
@@ -86,8 +94,10 @@ function createRecord() {
 
 /** @returns what makes the next event */
 function createEvents({ owners, type, payloadBytes }: Target) {
+  const timestamp = new Date().toISOString()
+  const textLength = payloadBytes - JSON.stringify({ type, timestamp, data: { text: '' } }).length
   // Of no repeats: PostgreSQL compresses what is large, and a letter again and again to nothing.
-  const text = randomBytes(payloadBytes).toString('base64').slice(0, payloadBytes)
+  const text = randomBytes(textLength).toString('base64').slice(0, textLength)
   let events = 0
   return () => {
     const ownerAt = events++ % owners.length
@@ -110,21 +120,21 @@ async function runClosed(loop: ClosedLoop): Promise<EmittedForOwners> {
     const { id } = await posthorn.emit(event.type, event.data, { owner: event.owner })
     record.taken(id, atMs, ownerAt)
   }
-  const steps: Record<Entrance, () => Promise<void>> = {
-    async rest() {
+  const steps: Record<Entrance, (caller: number) => Promise<void>> = {
+    async rest(caller) {
       left -= 1
       const { event, ownerAt } = nextEvent()
       const atMs = sharedNowMs()
-      const { status } = await client.post('/v1/messages', event)
+      const { status } = await client.post(caller, '/v1/messages', event)
       if (status === 202) record.taken(event.id, atMs, ownerAt)
       else record.refused(status)
     },
-    async batch() {
+    async batch(caller) {
       const batch = Array.from({ length: Math.min(BATCH, left) }, nextEvent)
       const messages = batch.map(({ event }) => event)
       left -= messages.length
       const atMs = sharedNowMs()
-      const { status, text } = await client.post('/v1/messages/batch', { messages })
+      const { status, text } = await client.post(caller, '/v1/messages/batch', { messages })
       if (status !== 200) return record.refused(status)
       const { data } = JSON.parse(text) as { data: { status: number }[] }
       for (const [at, result] of data.entries()) {
@@ -135,10 +145,10 @@ async function runClosed(loop: ClosedLoop): Promise<EmittedForOwners> {
     sdk: emit,
     queue: emit,
   }
-  const caller = async () => {
-    while (left > 0) await steps[loop.entrance]()
+  const call = async (caller: number) => {
+    while (left > 0) await steps[loop.entrance](caller)
   }
-  await Promise.all(Array.from({ length: loop.callers }, caller))
+  await Promise.all(Array.from({ length: loop.callers }, (_, caller) => call(caller)))
   await Promise.all([client.close(), posthorn.close()])
   return record.get()
 }
@@ -147,9 +157,10 @@ async function runOpen(loop: OpenLoop): Promise<EmittedForOwners> {
   const record = createRecord()
   const client = createClient(loop, OPEN_CONNECTIONS)
   const nextEvent = createEvents(loop)
+  let requests = 0
   await onSchedule(loop, async (atMs) => {
     const { event, ownerAt } = nextEvent()
-    await client.post('/v1/messages', event).then(
+    await client.post(requests++, '/v1/messages', event).then(
       ({ status }) => (status === 202 ? record.taken(event.id, atMs, ownerAt) : record.refused(status)),
       (error: NodeJS.ErrnoException) => record.refused(error.code ?? error.message),
     )

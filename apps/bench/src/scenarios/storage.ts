@@ -1,4 +1,6 @@
+import { percentile } from '../percentile.ts'
 import type { Figures, Scenario } from '../scenario.ts'
+import { spread } from '../spread.ts'
 import type { Stage } from '../stage.ts'
 
 const EVENTS = 10_000
@@ -7,31 +9,41 @@ const EVENTS = 10_000
 export const storage: Scenario = {
   name: 'storage',
   quick: true,
-  async run(stage, { say }) {
+  async run(stage, { repeats, say }) {
     const owner = await stage.addOwner(1)
     const run = () => stage.closed(owner, { entrance: 'rest', callers: 64, events: EVENTS })
     // The working set takes its size once and is reused ever after, and so do the first pages of each index:
     // what a message adds is seen in the second round.
     await run()
-    const before = await measure(stage)
-    const round = await run()
-    const after = await measure(stage)
+    const rounds: { events: number; before: Sizes; after: Sizes }[] = []
+    for (let repeat = 0; repeat < repeats; repeat++) {
+      const before = await measure(stage)
+      const { events } = await run()
+      rounds.push({ events, before, after: await measure(stage) })
+    }
     const [payload] = await stage.platform.query<{ bytes: number }>(
       'SELECT avg(octet_length(payload))::float8 AS bytes FROM messages',
     )
+    const payloadBytes = Math.round(payload!.bytes)
     const perMessage = (figure: (sizes: Sizes) => number) =>
-      Math.round((figure(after) - figure(before)) / round.events)
-    const bytesPerMessage = perMessage(({ stored }) => stored)
+      rounds.map(({ events, before, after }) => (figure(after) - figure(before)) / events)
+    const stored = perMessage((sizes) => sizes.stored)
     const figures: Figures = {
-      ...{ scenario: 'storage', variant: '1 KB', backend: stage.backend, events: round.events },
-      bytesPerMessage,
-      payloadBytes: Math.round(payload!.bytes),
-      bytesBeyondPayload: bytesPerMessage - Math.round(payload!.bytes),
-      walBytesPerMessage: perMessage(({ wal }) => wal),
+      ...{ scenario: 'storage', variant: '1 KB', backend: stage.backend, events: EVENTS, payloadBytes },
+      ...spread('bytesPerMessage', stored),
+      ...spread(
+        'bytesBeyondPayload',
+        stored.map((bytes) => bytes - payloadBytes),
+      ),
+      ...spread(
+        'walBytesPerMessage',
+        perMessage(({ wal }) => wal),
+      ),
     }
-    for (const name of after.tables.keys()) {
-      figures[`${name}Bytes`] = perMessage(({ tables }) => tables.get(name)?.heap ?? 0)
-      figures[`${name}IndexBytes`] = perMessage(({ tables }) => tables.get(name)?.indexes ?? 0)
+    const median = (figure: (sizes: Sizes) => number) => Math.round(percentile(perMessage(figure), 0.5))
+    for (const name of rounds[0]!.after.tables.keys()) {
+      figures[`${name}Bytes`] = median(({ tables }) => tables.get(name)?.heap ?? 0)
+      figures[`${name}IndexBytes`] = median(({ tables }) => tables.get(name)?.indexes ?? 0)
     }
     say(`storage: ${figures.bytesBeyondPayload} bytes beyond the payload of a message`)
     return [figures]

@@ -1,0 +1,38 @@
+import type { Logger, Settings, Shutdown } from '@posthorn/runtime'
+import type { Vault } from '@posthorn/store'
+import { startWorker } from '@posthorn/worker'
+import { refuseTooManyConnections } from './connections.ts'
+import type { Stores } from './database.ts'
+import { startWorkerProcesses } from './start-worker-processes.ts'
+
+/** One worker in this process, or as many processes as POSTHORN_WORKERS says; closed by `shutdown`. */
+export async function runWorkers(
+  context: Stores & {
+    env: NodeJS.ProcessEnv
+    settings: Settings
+    masterKeys: readonly Buffer[]
+    vault: Vault
+    logger: Logger
+    shutdown: Shutdown
+  },
+): Promise<void> {
+  const { store, settings, logger, shutdown } = context
+  if (settings.workers === 1) {
+    const worker = startWorker(context)
+    shutdown.defer('worker', () => worker.close())
+    return
+  }
+  await refuseTooManyConnections(store.pool, settings)
+  const processes = startWorkerProcesses({
+    count: settings.workers,
+    // The database may be the embedded one, of which the environment knows nothing, and neither of its master key.
+    env: {
+      ...context.env,
+      DATABASE_URL: context.databaseUrl,
+      POSTHORN_MASTER_KEY: context.masterKeys.map((key) => key.toString('base64')).join(),
+      POSTHORN_WORKERS: '1',
+    },
+    logger,
+  })
+  shutdown.defer('worker processes', () => processes.close())
+}
