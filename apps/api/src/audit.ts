@@ -7,8 +7,8 @@ import { sourceAddress } from './source-address.ts'
 export interface Change {
   /** What kind of thing, in the words of the paths: `endpoint`, `api-key`. */
   resource: string
-  /** Its public id, or the name of an event type. */
-  id: string
+  /** Its public id, or the name of an event type; null: there are many. */
+  id: string | null
   /** UUID of the owner whose thing it is; null: it is the platform's. */
   ownerId: string | null
 }

@@ -83,6 +83,7 @@ const statusOf: Record<ProblemCode, number> = {
   id_out_of_range: 422,
   endpoint_deleted: 409,
   endpoint_disabled: 409,
+  message_expunged: 409,
   attempt_under_way: 409,
   replay_under_way: 409,
   owner_over_share: 429,

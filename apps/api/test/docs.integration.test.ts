@@ -56,6 +56,8 @@ it('/openapi.json describes every operation: summary, id, tags, security, answer
     'POST /v1/event-types',
     'POST /v1/messages',
     'POST /v1/messages/batch',
+    'POST /v1/messages/expunge',
+    'POST /v1/messages/{message}/expunge',
     'POST /v1/owners',
     'POST /v1/owners/{owner}/endpoints',
     'POST /v1/owners/{owner}/endpoints/{endpoint}/replays',

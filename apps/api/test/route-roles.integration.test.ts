@@ -63,6 +63,8 @@ const expected: Record<string, Expected> = {
   },
   'GET /v1/messages': { roles: READ_OWNER, status: 200 },
   'GET /v1/messages/{message}': { roles: READ_OWNER, status: 200 },
+  'POST /v1/messages/{message}/expunge': { roles: [], status: 200 },
+  'POST /v1/messages/expunge': { roles: [], status: 200, body: ({ owner }) => ({ owner }) },
   'GET /v1/deliveries': { roles: READ_OWNER, status: 200 },
   'GET /v1/deliveries/{delivery}': { roles: READ_OWNER, status: 200 },
   'GET /v1/deliveries/{delivery}/attempts': { roles: READ_OWNER, status: 200 },

@@ -78,6 +78,16 @@ keys
   .description('end all owner tokens that were made so far')
   .action(async () => (await import('./keys.ts')).endTokens(process.env))
 
+program
+  .command('expunge')
+  .description('take away payloads, and keep the record that they were sent')
+  .option('--message <id>', 'of one message')
+  .option('--owner <owner>', 'of an owner: its id or uid')
+  .option('--before <time>', 'of messages accepted before this time, or longer ago than this: 30d')
+  .action(async (options: { message?: string; owner?: string; before?: string }) =>
+    (await import('./expunge.ts')).expunge(process.env, options),
+  )
+
 const masterKey = program.command('master-key').description('the key that encrypts secrets in the database')
 masterKey
   .command('create')

@@ -21,7 +21,7 @@ export async function startPlatform(context: {
   const stores = await openStores(context, { applicationName: 'posthorn' })
   await prepareStores(stores)
   const vault = await openVault(stores.store.pool, masterKeys)
-  await runWorkers({ ...stores, ...context, masterKeys })
+  await runWorkers({ ...stores, ...context, vault, masterKeys })
   const api = await serveApi({ ...stores, vault, settings, logger, shutdown })
   return { ...api, ...stores }
 }

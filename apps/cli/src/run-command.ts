@@ -25,10 +25,10 @@ export interface CommandOptions {
   name: string
   /** The command runs beside others of its kind: it does not bring a database of its own. */
   needsDatabaseUrl?: true
-  /** The process is one of several that another one started and watches over. */
-  supervised?: boolean
   /** The command reads or writes secrets, or lets others do it. */
   needsMasterKey?: true
+  /** The process is one of several that another one started and watches over. */
+  supervised?: boolean
   /** Where progress goes; the log where left out. */
   say?(line: string): void
 }

@@ -1,9 +1,9 @@
 import type { Logger, Settings, Shutdown } from '@posthorn/runtime'
+import type { Vault } from '@posthorn/store'
 import { startWorker } from '@posthorn/worker'
 import { refuseTooManyConnections } from './connections.ts'
 import type { Stores } from './database.ts'
 import { startWorkerProcesses } from './start-worker-processes.ts'
-import { openVault } from './vault.ts'
 
 /** One worker in this process, or as many processes as POSTHORN_WORKERS says; closed by `shutdown`. */
 export async function runWorkers(
@@ -11,14 +11,14 @@ export async function runWorkers(
     env: NodeJS.ProcessEnv
     settings: Settings
     masterKeys: readonly Buffer[]
+    vault: Vault
     logger: Logger
     shutdown: Shutdown
   },
 ): Promise<void> {
   const { store, settings, masterKeys, logger, shutdown } = context
   if (settings.workers === 1) {
-    const vault = await openVault(store.pool, masterKeys)
-    const worker = startWorker({ ...context, vault })
+    const worker = startWorker(context)
     shutdown.defer('worker', () => worker.close())
     return
   }

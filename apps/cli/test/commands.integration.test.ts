@@ -192,11 +192,9 @@ test.concurrent('a demo that cannot run ends with 1 and the reason', async (cont
 
 test.concurrent('more workers than the database has connections for are refused with what to do', async (context) => {
   const { expect } = context
-  const worker = spawnPosthorn(context, ['worker'], {
-    DATABASE_URL: await makeDatabase(context),
-    POSTHORN_MASTER_KEY: TEST_MASTER_KEY,
-    POSTHORN_WORKERS: '64',
-  })
+  const env = { DATABASE_URL: await makeDatabase(context), POSTHORN_MASTER_KEY: TEST_MASTER_KEY }
+  await spawnPosthorn(context, ['migrate'], env).exited
+  const worker = spawnPosthorn(context, ['worker'], { ...env, POSTHORN_WORKERS: '64' })
   expect(await worker.exited).toEqual({ code: 1, signal: null })
   expect(worker.stderr()).toMatch(
     /^posthorn: POSTHORN_WORKERS is 64: .*max_connections.*POSTHORN_WORKERS to \d+\.\n$/,

@@ -55,8 +55,8 @@ export const plantedBugs: readonly PlantedBug[] = [
         replace(
           replace(
             text,
-            'i.delivery_id IN (SELECT id FROM retried)',
-            'i.delivery_id NOT IN (SELECT id FROM ended)',
+            'JOIN retried r ON r.id = i.delivery_id',
+            'LEFT JOIN retried r ON r.id = i.delivery_id WHERE i.delivery_id NOT IN (SELECT id FROM ended)',
           ),
           'SELECT i.delivery_id, i.number,',
           `SELECT i.delivery_id,
@@ -151,7 +151,7 @@ export const plantedBugs: readonly PlantedBug[] = [
           'FROM touched WHERE claim IS NOT NULL',
           'FROM touched',
         ),
-      'record-attempts': (text) => replace(text, 'i.delivery_id IN (SELECT id FROM retried)', 'true'),
+      'record-attempts': (text) => replace(text, 'JOIN retried r', 'LEFT JOIN retried r'),
     },
     expose: faults('worker-killed-in-post'),
     caughtBy: ['false-delivered'],
@@ -203,8 +203,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     name: 'retry-forgotten',
     process: 'worker',
     statements: {
-      'record-attempts': (text) =>
-        replace(text, "wake_at = now() + i.delay_ms * interval '1 millisecond'", "wake_at = 'infinity'"),
+      'record-attempts': (text) => replace(text, /wake_at = now\(\) \+ CASE[^\n]*/, "wake_at = 'infinity'"),
     },
     expose: faults('receiver-failing'),
     caughtBy: ['lost'],

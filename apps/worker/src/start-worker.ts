@@ -85,7 +85,7 @@ export function startWorker({
   const probe = startProbe({ pool, queue, logger, policy })
   const operationalEvents = startOperationalEvents({ pool, accept, logger })
   const releasePaced = startReleasePaced({ pool, queue, logger })
-  const maintenance = startMaintenance({ pool, logger })
+  const maintenance = startMaintenance({ pool, logger, payloadRetentionMs: settings.payloadRetentionMs })
 
   return {
     get inFlight() {

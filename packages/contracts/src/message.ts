@@ -44,7 +44,11 @@ export type AcceptedMessage = Static<typeof AcceptedMessage>
 
 /** What was sent, without its payload. */
 export const Message = Type.Object(
-  { ...AcceptedMessage.properties, createdAt: Time('When it was accepted.') },
+  {
+    ...AcceptedMessage.properties,
+    createdAt: Time('When it was accepted.'),
+    expungedAt: Type.Union([Time('When its payload was taken away.'), Type.Null()]),
+  },
   { title: 'Message', additionalProperties: false },
 )
 export type Message = Static<typeof Message>
@@ -52,9 +56,34 @@ export type Message = Static<typeof Message>
 export const MessageWithPayload = Type.Object(
   {
     ...Message.properties,
-    payload: Type.Unknown({ description: 'The body as it is signed and sent: type, timestamp and data.' }),
+    payload: Type.Unknown({
+      description: 'The body as it is signed and sent: type, timestamp and data. Null once it was expunged.',
+    }),
   },
   { title: 'MessageWithPayload', additionalProperties: false },
+)
+
+export const Expunging = Type.Object(
+  {
+    owner: Type.Optional(Reference('Of this owner: id or uid; of one that was deleted, its id.')),
+    before: Type.Optional(GivenTime('Those accepted earlier.')),
+  },
+  {
+    title: 'Expunging',
+    additionalProperties: false,
+    minProperties: 1,
+    description: 'Which payloads: of one owner, of a time, or both.',
+    'x-expected': 'have owner, before, or both',
+  },
+)
+
+export const ExpungeResult = Type.Object(
+  {
+    messages: Type.Integer({ description: 'How many payloads were taken away by this request.' }),
+    cancelled: Type.Integer({ description: 'Pending deliveries that ended with them.' }),
+    done: Type.Boolean({ description: 'False: there may be more. Send the request again.' }),
+  },
+  { title: 'ExpungeResult', additionalProperties: false },
 )
 
 export const MessageBatch = Type.Object(

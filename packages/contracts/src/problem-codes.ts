@@ -43,6 +43,7 @@ export const problemTitles = {
   id_out_of_range: 'The id of the message is too old or in the future',
   endpoint_deleted: 'The endpoint was deleted',
   endpoint_disabled: 'The endpoint is disabled',
+  message_expunged: 'The payload of the message was expunged',
   attempt_under_way: 'An attempt is under way',
   replay_under_way: 'The same replay is under way',
   owner_over_share: 'Too much of this owner is due already',

@@ -190,7 +190,8 @@ function isSameEvent(first: MessageRecord, message: NewMessage, event: EmittedEv
       : first.ownerId === message.ownerId) &&
     // Without a timestamp of the application's, each emit has the time of its own acceptance.
     (event.timestamp === undefined || first.timestamp.getTime() === event.timestamp.getTime()) &&
-    payloadData(first.payload, first.eventType).equals(event.data)
+    // Of one that was expunged there is nothing left to compare: under its key it is the same.
+    (first.expungedAt !== null || payloadData(first.payload, first.eventType).equals(event.data))
   )
 }
 

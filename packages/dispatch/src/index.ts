@@ -32,6 +32,7 @@ export {
   nextHealth,
   releaseRoom,
 } from './endpoint-health.ts'
+export { type ExpungeResult, expungePayloads } from './expunge.ts'
 export { type LoadSampler, startLoadSampler } from './load-sampler.ts'
 export { type OperationalEvents, startOperationalEvents } from './operational-events.ts'
 export { messagePayload, payloadData } from './payload.ts'

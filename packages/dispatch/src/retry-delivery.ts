@@ -8,6 +8,8 @@ export type RetryDeliveryResult =
   | { kind: 'unknown' }
   | { kind: 'endpoint-deleted' }
   | { kind: 'endpoint-disabled'; endpointId: string; ownerId: string }
+  /** The payload of its message was taken away. */
+  | { kind: 'message-expunged' }
   /** A worker holds the delivery at this moment. */
   | { kind: 'attempt-under-way' }
 
@@ -25,6 +27,7 @@ export async function retryDelivery(
 ): Promise<RetryDeliveryResult> {
   const before = await findDelivery(pool, id, scope)
   if (before === undefined) return { kind: 'unknown' }
+  if (before.expunged) return { kind: 'message-expunged' }
   const target = await findEndpointState(pool, before.endpointId)
   if (target === undefined || target.deleted) return { kind: 'endpoint-deleted' }
   if (target.disabled) {

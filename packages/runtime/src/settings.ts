@@ -67,6 +67,8 @@ export interface Settings {
   breakerPauseMs: number
   /** An endpoint that did nothing but fail for so long is disabled; null: none is. */
   disableAfterMs: number | null
+  /** Payloads that are older are expunged; null: none is. */
+  payloadRetentionMs: number | null
 }
 
 /** A setting that cannot be used. The message is one line, names the setting and holds no secret. */
@@ -129,6 +131,7 @@ export function parseSettings(env: Record<string, string | undefined>): Settings
     ownerShare: readOrDefault(env, definitions.ownerShare),
     breakerPauseMs: readOrDefault(env, definitions.breakerPauseMs),
     disableAfterMs: readOrDefault(env, definitions.disableAfter).ms,
+    payloadRetentionMs: readOrDefault(env, definitions.payloadRetention).ms,
   }
   if (settings.egressNamesCheckedBy === 'proxy' && egressProxy === undefined) {
     throw new SettingsError(
@@ -406,6 +409,15 @@ const definitions = {
     default: '5d',
     expected: 'a duration from 1s to 365d, such as 5d, or off',
     parse: parseDurationOrOff(1_000, 365 * 86_400_000),
+  }),
+  payloadRetention: define({
+    name: 'POSTHORN_PAYLOAD_RETENTION',
+    meaning:
+      'Payloads that were accepted longer ago are expunged by the workers, with what receivers answered; ' +
+      'what still waits to be sent is cancelled. `0` or `off`: none is.',
+    default: 'off',
+    expected: 'a duration from 1h to 3650d, such as 30d, or off',
+    parse: parseDurationOrOff(3_600_000, 3_650 * 86_400_000),
   }),
 }
 

@@ -43,6 +43,7 @@ test('an empty environment runs embedded, with the defaults of the design', () =
     },
     breakerPauseMs: 10_000,
     disableAfterMs: 5 * 24 * hoursMs,
+    payloadRetentionMs: null,
   })
 })
 
@@ -94,6 +95,7 @@ test('every value can be set', () => {
       POSTHORN_OWNER_SHARE: '100%',
       POSTHORN_BREAKER_PAUSE: '500ms',
       POSTHORN_DISABLE_AFTER: '36h',
+      POSTHORN_PAYLOAD_RETENTION: '30d',
     }),
   ).toEqual({
     mode: 'embedded',
@@ -129,6 +131,7 @@ test('every value can be set', () => {
     ownerShare: 1,
     breakerPauseMs: 500,
     disableAfterMs: 129_600_000,
+    payloadRetentionMs: 2_592_000_000,
   })
 })
 
@@ -170,6 +173,7 @@ test.each([
   ['POSTHORN_RETRY_DELAYS', '31d'],
   ['POSTHORN_RETRY_DELAYS', ','.repeat(99)],
   ['POSTHORN_BACKLOG_MAX', '0'],
+  ['POSTHORN_PAYLOAD_RETENTION', '59m'],
   ['POSTHORN_OWNER_SHARE', '0.25'],
   ['POSTHORN_OWNER_SHARE', '101%'],
   ['POSTHORN_RETRY_POLICY', '5s,5m'],

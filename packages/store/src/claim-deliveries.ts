@@ -12,7 +12,7 @@ export interface ClaimedDelivery {
   attemptsBeforeReplay: number
   /** Changes with every change of the endpoint's row: tells whether a copy of it is still true. */
   endpointVersion: string | null
-  /** Null where the message is no longer stored. Deliveries of one message share one Buffer. */
+  /** Null where the message is no longer stored, or was expunged. Deliveries of one message share one Buffer. */
   payload: Buffer | null
   /** The state of the endpoint's circuit breaker; null: nothing is wrong with it. */
   health: EndpointHealth['state'] | null
@@ -51,7 +51,7 @@ WITH touched AS (
 SELECT c.id, c.message_id AS "messageId", c.endpoint_id AS "endpointId", c.attempts,
   c.attempts_before_replay AS "attemptsBeforeReplay",
   (SELECT e.xmin::text FROM endpoints e WHERE e.id = c.endpoint_id) AS "endpointVersion",
-  CASE WHEN c.n = 1 THEN (SELECT m.payload FROM messages m WHERE m.id = c.message_id) END AS payload,
+  CASE WHEN c.n = 1 THEN (SELECT m.payload FROM messages m WHERE m.id = c.message_id AND m.expunged_at IS NULL) END AS payload,
   (SELECT h.state FROM endpoint_health h WHERE h.endpoint_id = c.endpoint_id) AS health
 FROM numbered c`
 

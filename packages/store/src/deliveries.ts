@@ -17,10 +17,13 @@ export interface DeliveryRecord {
   /** When the next attempt may be made; null once ended. */
   dueAt: Date | null
   endedAt: Date | null
+  /** Its message has no payload any more. */
+  expunged: boolean
 }
 
 const COLUMNS = `t.id, t.state, t.message_id AS "messageId", t.endpoint_id AS "endpointId",
-  t.owner_id AS "ownerId", t.event_type AS "eventType", t.attempts, t.due_at AS "dueAt", t.ended_at AS "endedAt"`
+  t.owner_id AS "ownerId", t.event_type AS "eventType", t.attempts, t.due_at AS "dueAt", t.ended_at AS "endedAt",
+  t.expunged IS TRUE AS expunged`
 
 /** @param scope UUID of the one owner whose deliveries may be found */
 export async function findDelivery(
@@ -85,10 +88,11 @@ export function listDeliveries(
 
 // Keys:    a delivery is in exactly one of deliveries_pending and deliveries_ended
 // Input:   $1 the delivery's id, $2 milliseconds until the sweep looks at it
-// Output:  one row where the delivery is now due: it was pending and nobody holds it, or it had ended
+// Output:  one row where the delivery is now due: it was pending and nobody holds it, or it had ended and was
+//          not expunged
 const RETRY = `
 WITH reopened AS (
-  DELETE FROM deliveries_ended WHERE id = $1 RETURNING *
+  DELETE FROM deliveries_ended WHERE id = $1 AND expunged IS NULL RETURNING *
 ), kept AS (${KEEP_LAST_ATTEMPT}
 ), inserted AS (
   INSERT INTO deliveries_pending (id, state, message_id, endpoint_id, owner_id, event_type, attempts, due_at, wake_at)

@@ -21,6 +21,7 @@ export {
 } from './endpoint-secrets.ts'
 export * from './endpoints.ts'
 export * from './event-types.ts'
+export * from './expunge.ts'
 export * from './messages.ts'
 export {
   MigrationError,

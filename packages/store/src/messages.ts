@@ -11,14 +11,17 @@ export interface MessageSummary {
   timestamp: Date
   /** How many endpoints matched when it was accepted. */
   deliveries: number
+  /** When its payload was taken away; null: it is there. */
+  expungedAt: Date | null
 }
 
 export interface MessageRecord extends MessageSummary {
+  /** Empty once it was expunged. */
   payload: Buffer
 }
 
 const COLUMNS = `t.id, t.owner_id AS "ownerId", o.uid AS "ownerUid", t.event_type AS "eventType",
-  t."timestamp", t.deliveries`
+  t."timestamp", t.deliveries, t.expunged_at AS "expungedAt"`
 
 /** @param scope UUID of the one owner whose messages may be found */
 export async function findMessage(

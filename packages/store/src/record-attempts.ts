@@ -31,6 +31,8 @@ export interface AttemptResult {
 // Input:   $1 … $13 one array a column, $14 and $15 offset (from 1; null without a body) and length into $16
 // Output:  the ids of the deliveries whose result was written; the others' claims were lost
 // Fence:   a row is touched only under the claim that the attempt was made under
+// Expunged: of an answer to a message that was expunged meanwhile nothing is kept, and what would be sent again
+//          is due at once, to be found without a payload and to end
 //
 // An ended delivery leaves the working set and is inserted into the log in the same statement:
 // it is always in exactly one of the two.
@@ -47,30 +49,34 @@ WITH input AS MATERIALIZED (
   DELETE FROM deliveries_pending d USING input i
   WHERE d.id = ANY ($1::uuid[]) AND d.id = i.delivery_id AND d.claim = i.claim AND i.state <> 'pending'
   RETURNING d.id, i.state, d.message_id, d.endpoint_id, d.owner_id, d.event_type, i.number, i.status,
-    i.duration_ms, i.started_at, i.outcome, i.detail, i.timings, i.headers, i.start, i.length, i.truncated
+    i.duration_ms, i.started_at, i.outcome, i.detail, i.timings, i.headers, i.start, i.length, i.truncated,
+    d.expunged
 ), ended AS (
   INSERT INTO deliveries_ended (id, state, message_id, endpoint_id, owner_id, event_type, attempts, ended_at,
     status, duration_ms, started_at, outcome, detail, timings, response_headers, response_body,
-    response_body_truncated)
+    response_body_truncated, expunged)
   SELECT id, state, message_id, endpoint_id, owner_id, event_type, number, now(),
-    status, duration_ms, started_at, outcome, detail, timings, headers,
-    substring($16::bytea FROM start FOR length), nullif(truncated, false)
+    status, duration_ms, started_at, outcome, detail, timings, CASE WHEN expunged IS NULL THEN headers END,
+    CASE WHEN expunged IS NULL THEN substring($16::bytea FROM start FOR length) END,
+    CASE WHEN expunged IS NULL THEN nullif(truncated, false) END, expunged
   FROM left_pending
   RETURNING id
 ), retried AS (
   UPDATE deliveries_pending d
   SET attempts = i.number, claim = NULL, lease_until = NULL,
-    due_at = now() + i.delay_ms * interval '1 millisecond',
-    wake_at = now() + i.delay_ms * interval '1 millisecond'
+    due_at = now() + CASE WHEN d.expunged THEN 0 ELSE i.delay_ms END * interval '1 millisecond',
+    wake_at = now() + CASE WHEN d.expunged THEN 0 ELSE i.delay_ms END * interval '1 millisecond'
   FROM input i
   WHERE d.id = ANY ($1::uuid[]) AND d.id = i.delivery_id AND d.claim = i.claim AND i.state = 'pending'
-  RETURNING d.id
+  RETURNING d.id, d.expunged
 ), logged AS (
   INSERT INTO attempts (delivery_id, number, status, duration_ms, started_at, outcome, detail, timings,
     response_headers, response_body, response_body_truncated)
   SELECT i.delivery_id, i.number, i.status, i.duration_ms, i.started_at, i.outcome, i.detail, i.timings,
-    i.headers, substring($16::bytea FROM i.start FOR i.length), i.truncated
-  FROM input i WHERE i.delivery_id IN (SELECT id FROM retried)
+    CASE WHEN r.expunged IS NULL THEN i.headers END,
+    CASE WHEN r.expunged IS NULL THEN substring($16::bytea FROM i.start FOR i.length) END,
+    i.truncated AND r.expunged IS NULL
+  FROM input i JOIN retried r ON r.id = i.delivery_id
   ON CONFLICT (delivery_id, number) DO NOTHING
 )`
 
@@ -145,8 +151,9 @@ WITH left_pending AS (
   WHERE d.id = held.id AND d.claim = held.claim
   RETURNING d.*
 )
-INSERT INTO deliveries_ended (id, state, message_id, endpoint_id, owner_id, event_type, attempts, ended_at)
-SELECT id, $3::delivery_state, message_id, endpoint_id, owner_id, event_type, attempts, now() FROM left_pending`
+INSERT INTO deliveries_ended (id, state, message_id, endpoint_id, owner_id, event_type, attempts, ended_at, expunged)
+SELECT id, $3::delivery_state, message_id, endpoint_id, owner_id, event_type, attempts, now(), expunged
+FROM left_pending`
 
 /** Ends claimed deliveries without another attempt: their endpoint was deleted or disabled. */
 export async function endDeliveries(pool: Pool, held: readonly Held[], state: EndState): Promise<void> {

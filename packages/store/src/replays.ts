@@ -193,19 +193,20 @@ export async function takeReplay(
 // and is not taken a second time.
 const SCAN_ENDED = `
 scanned AS MATERIALIZED (
-  SELECT d.id, d.state, d.event_type, d.ended_at FROM deliveries_ended d
+  SELECT d.id, d.state, d.event_type, d.ended_at, d.expunged FROM deliveries_ended d
   WHERE d.endpoint_id = $1 AND d.id > $2 AND d.id < $3
   ORDER BY d.id LIMIT $4
 ), fitting AS (
   SELECT s.id FROM scanned s
   WHERE s.state = ANY ($6::delivery_state[]) AND s.ended_at <= coalesce($7::timestamptz, now())
+    AND s.expunged IS NULL
     AND (cardinality($5::text[]) = 0 OR s.event_type = ANY ($5))
 )`
 
 // $6 the owner. LIMIT 1 keeps the look-up of a delivery one by index, message by message.
 const SCAN_MISSING = `
 scanned AS MATERIALIZED (
-  SELECT m.id, m.event_type FROM messages m
+  SELECT m.id, m.event_type, m.expunged_at FROM messages m
   WHERE m.owner_id = $6 AND m.id > $2 AND m.id < $3
   ORDER BY m.id LIMIT $4
 ), fitting AS (
@@ -214,7 +215,7 @@ scanned AS MATERIALIZED (
   LEFT JOIN LATERAL (
     SELECT true AS found FROM deliveries d WHERE d.message_id = s.id AND d.endpoint_id = $1 LIMIT 1
   ) AS delivery ON true
-  WHERE delivery.found IS NULL AND (cardinality($5::text[]) = 0 OR s.event_type = ANY ($5))
+  WHERE delivery.found IS NULL AND s.expunged_at IS NULL AND (cardinality($5::text[]) = 0 OR s.event_type = ANY ($5))
 )`
 
 const SCANNED = `

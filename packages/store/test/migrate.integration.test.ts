@@ -43,8 +43,9 @@ test('an empty database gets every table and the partitions of the days ahead', 
     '20261122000500_rate_limit',
     '20261125000100_last_attempt_in_delivery',
     '20261125000200_api_keys_and_audit',
-    '20261125000300_secrets_at_rest',
     '20261125000210_rate_counts',
+    '20261125000300_secrets_at_rest',
+    '20261125000310_expunge',
   ])
   expect(await tables()).toEqual([
     '_prisma_migrations',

@@ -170,7 +170,13 @@ export function registerDeliveries(app: Api, { store, queue, logger }: ApiContex
         params,
         response: {
           202: Delivery,
-          ...problemResponses('not_found', 'endpoint_deleted', 'endpoint_disabled', 'attempt_under_way'),
+          ...problemResponses(
+            'not_found',
+            'endpoint_deleted',
+            'endpoint_disabled',
+            'message_expunged',
+            'attempt_under_way',
+          ),
         },
       },
     },
@@ -199,6 +205,11 @@ export function registerDeliveries(app: Api, { store, queue, logger }: ApiContex
             `Its endpoint is disabled. Enable it with PATCH ${path} {"enabled": true}, then retry.`,
           )
         }
+        case 'message-expunged':
+          throw new ProblemError(
+            'message_expunged',
+            'The payload of its message was expunged: there is nothing to send any more. Emit the event anew.',
+          )
         case 'attempt-under-way':
           throw new ProblemError(
             'attempt_under_way',

@@ -3,6 +3,8 @@ import {
   BATCH_MESSAGES_MAX,
   decodeId,
   EventTypeName,
+  ExpungeResult,
+  Expunging,
   encodeId,
   GivenTime,
   isIdempotencyKey,
@@ -18,8 +20,20 @@ import {
   Reference,
   uuidTimeMs,
 } from '@posthorn/contracts'
-import type { AcceptResult, Admission, EmittedEvent, OverloadReason } from '@posthorn/dispatch'
-import { findMessage, listMessages, type MessageSummary } from '@posthorn/store'
+import {
+  type AcceptResult,
+  type Admission,
+  type EmittedEvent,
+  expungePayloads,
+  type OverloadReason,
+} from '@posthorn/dispatch'
+import {
+  expungeMessage,
+  findMessage,
+  listMessages,
+  type MessageRecord,
+  type MessageSummary,
+} from '@posthorn/store'
 import { Type } from 'typebox'
 import type { Api, ApiContext } from '../api.ts'
 import { decodeCursor, nextOf } from '../cursor.ts'
@@ -47,6 +61,10 @@ const emitProblems = [
   'idempotency_conflict',
   'id_out_of_range',
 ] as const
+
+/** After so many a request is answered, for the next one to go on. */
+const EXPUNGED_MAX = 5_000
+const EXPUNGE_MS = 10_000
 
 const ListQuery = Type.Object(
   {
@@ -212,17 +230,75 @@ export function registerMessages(app: Api, context: ApiContext): void {
       },
     },
     async (request, reply) => {
-      const id = decodeId('msg', request.params.message)
-      const found = id === undefined ? undefined : await findMessage(store.pool, id, scopeOf(request))
-      if (found === undefined) {
-        throw new ProblemError('not_found', 'There is no such message. GET /v1/messages lists them.')
-      }
+      const found = await requireMessage(request.params.message, scopeOf(request))
       // The payload goes out as it is stored and was sent: parsing it would round its numbers.
       const head = JSON.stringify(toMessage(found)).slice(0, -1)
-      const body = Buffer.concat([Buffer.from(`${head},"payload":`), found.payload, Buffer.from('}')])
+      const payload = found.expungedAt === null ? found.payload : Buffer.from('null')
+      const body = Buffer.concat([Buffer.from(`${head},"payload":`), payload, Buffer.from('}')])
       return reply.type('application/json; charset=utf-8').send(body as never)
     },
   )
+
+  app.post(
+    '/messages/:message/expunge',
+    {
+      schema: {
+        summary: 'Take away the payload of a message',
+        description:
+          'And what receivers answered to it. The record that it was sent stays; deliveries that are pending end as cancelled. It cannot be undone. Doing it again changes nothing.',
+        operationId: 'expungeMessage',
+        tags,
+        security: bearer,
+        params: Type.Object({ message: Type.String({ description: 'Id of the message.' }) }),
+        response: { 200: Message, ...problemResponses('not_found') },
+      },
+    },
+    async (request) => {
+      const { message } = request.params
+      const { id, ownerId } = await requireMessage(message)
+      await expungeMessage(store.pool, id)
+      request.change = { resource: 'message', id: encodeId('msg', id), ownerId }
+      return toMessage(await requireMessage(message))
+    },
+  )
+
+  app.post(
+    '/messages/expunge',
+    {
+      schema: {
+        summary: 'Take away the payloads of an owner, or of a time',
+        description:
+          'As of each message by itself. Some thousands a request: where the answer has "done": false, send it again.',
+        operationId: 'expungeMessages',
+        tags,
+        security: bearer,
+        body: Expunging,
+        response: { 200: ExpungeResult, ...problemResponses(...bodyProblems, 'unknown_owner') },
+      },
+    },
+    async (request) => {
+      const { owner, before } = request.body
+      const ownerId = await ownerFilter(store.prisma, owner)
+      const scope = {
+        ...(ownerId !== undefined && { ownerId }),
+        ...(before !== undefined && { before: givenTime(before, '/before') }),
+      }
+      const until = performance.now() + EXPUNGE_MS
+      const { messages, cancelled, position } = await expungePayloads({ pool: store.pool }, scope, {
+        goOn: (soFar) => soFar.messages < EXPUNGED_MAX && performance.now() < until,
+      })
+      request.change = { resource: 'message', id: null, ownerId: ownerId ?? null }
+      return { messages, cancelled, done: position === null }
+    },
+  )
+
+  /** @throws {ProblemError} `not_found`, the same for a text that is no id as for one that is missing */
+  async function requireMessage(text: string, scope?: string): Promise<MessageRecord> {
+    const id = decodeId('msg', text)
+    const found = id === undefined ? undefined : await findMessage(store.pool, id, scope)
+    if (found !== undefined) return found
+    throw new ProblemError('not_found', 'There is no such message. GET /v1/messages lists them.')
+  }
 
   /** An item of a batch as an event, or why it is none. */
   function readItem(
@@ -350,5 +426,6 @@ function toMessage(record: MessageSummary): Message {
     timestamp: record.timestamp.toISOString(),
     deliveries: record.deliveries,
     createdAt: new Date(uuidTimeMs(record.id) ?? 0).toISOString(),
+    expungedAt: record.expungedAt?.toISOString() ?? null,
   }
 }
