@@ -261,6 +261,7 @@ describe.each(Object.keys(expected))('%s', (route) => {
 
   it('leaves an entry in the audit log for what it changes, and for nothing else', async () => {
     const isEmit = roles.includes('emit')
+    const ofMany = route === 'POST /v1/messages/expunge'
     const things = await fresh('acme')
     // An owner is there once.
     if (route === 'DELETE /v1/owners/{owner}') {
@@ -280,10 +281,9 @@ describe.each(Object.keys(expected))('%s', (route) => {
       method,
       route: path!.replaceAll(/\{(\w+)\}/g, ':$1'),
       owner: path!.includes('{owner}') ? expect.stringMatching(/^own_/) : entry.owner,
-      // What is expunged by owner or age is many messages.
       resource: {
         type: expect.any(String),
-        id: route === 'POST /v1/messages/expunge' ? null : expect.any(String),
+        id: ofMany ? null : expect.any(String),
       },
       members: Object.keys(body?.(things) ?? {}),
       status,
@@ -292,7 +292,7 @@ describe.each(Object.keys(expected))('%s', (route) => {
     // What was made or changed, by the id that the answer or the path has.
     const about = [answer.body?.id ?? answer.body?.name, ...Object.values(things)]
     const deletedOwner = route === 'DELETE /v1/owners/{owner}' ? [entry.owner] : []
-    expect([...about, ...deletedOwner]).toContain(entry.resource.id)
+    if (!ofMany) expect([...about, ...deletedOwner]).toContain(entry.resource.id)
 
     const refused = await ask('admin', params().length > 0 ? missingThings() : things, { body: { x: 1 } })
     expect(refused.status).toBeGreaterThanOrEqual(400)
