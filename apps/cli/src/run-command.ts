@@ -52,9 +52,11 @@ export async function runCommand(
   const logger = createLogger({ level: settings.logLevel, name })
   const boundMs = supervised ? SUPERVISED_BOUND_MS : 30_000
   const shutdown = onShutdown({ logger, boundMs, supervised })
-  const stores = await openStores(
-    { settings, logger, shutdown, say: say ?? ((line) => logger.info(line)) },
-    { applicationName: name, ...(supervised && { poolMax: SUPERVISED_POOL_MAX }) },
-  )
-  await run({ ...stores, env, settings, masterKeys, logger, shutdown })
+  await shutdown.starting(async () => {
+    const stores = await openStores(
+      { settings, logger, shutdown, say: say ?? ((line) => logger.info(line)) },
+      { applicationName: name, ...(supervised && { poolMax: SUPERVISED_POOL_MAX }) },
+    )
+    await run({ ...stores, env, settings, masterKeys, logger, shutdown })
+  })
 }

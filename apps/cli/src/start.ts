@@ -8,11 +8,13 @@ export async function start(env: NodeJS.ProcessEnv): Promise<void> {
   const logger = createLogger({ level: settings.logLevel, name: 'posthorn' })
   const shutdown = onShutdown({ logger, boundMs: 30_000 })
   const rootKey = await loadRootKey(settings)
-  const api = await startPlatform({
-    ...{ env, logger, shutdown, say },
-    settings: { ...settings, apiKey: rootKey.key },
+  await shutdown.starting(async () => {
+    const api = await startPlatform({
+      ...{ env, logger, shutdown, say },
+      settings: { ...settings, apiKey: rootKey.key },
+    })
+    for (const line of welcome(api.url, rootKey)) say(line)
   })
-  for (const line of welcome(api.url, rootKey)) say(line)
 }
 
 function* welcome(url: string, rootKey: Awaited<ReturnType<typeof loadRootKey>>): Generator<string> {

@@ -8,6 +8,11 @@ export interface Shutdown {
    * middle of a start closes what there is by then.
    */
   defer(name: string, close: () => Promise<void> | void): void
+  /**
+   * Runs the start of a program. A stop in the middle of it takes away what it uses: what it then fails for is
+   * logged, and no failure of the program.
+   */
+  starting(start: () => Promise<void>): Promise<void>
   /** Starts the same shutdown by program; exit code 0, or 1 where what the program was to do `failed`. */
   stop(options?: { failed: boolean }): void
   /** Takes the signal handlers away again, and closes nothing. */
@@ -53,7 +58,9 @@ export function onShutdown(options: { logger: Logger; boundMs: number; supervise
   )
 
   const stopOnce = () => {
-    if (!stopping) handle.close()
+    if (stopping) return
+    stopping = true
+    handle.close()
   }
   if (supervised) {
     for (const signal of STOP_SIGNALS) process.on(signal, stopOnce)
@@ -81,6 +88,14 @@ export function onShutdown(options: { logger: Logger; boundMs: number; supervise
   return {
     defer: (name, close) => {
       closers.push({ name, close })
+    },
+    async starting(start) {
+      try {
+        await start()
+      } catch (err) {
+        if (!stopping) throw err
+        logger.info({ err }, 'stopped while starting')
+      }
     },
     stop(options) {
       failed = options?.failed ?? false

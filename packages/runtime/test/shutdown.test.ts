@@ -28,6 +28,17 @@ test('stop({ failed: true }) closes in the same way and exits 1', async () => {
   expect(program.closed()).toEqual(['api', 'queue', 'database'])
 })
 
+test('a start that fails because it was stopped is no failure; any other is', async () => {
+  const stopped = await startProgram('starting')
+  stopped.child.kill('SIGTERM')
+  expect(await stopped.exit).toBe(0)
+  expect(stopped.closed()).toEqual(['api', 'queue', 'database'])
+
+  const failed = await startProgram('starting badly')
+  expect(await failed.exit).toBe(1)
+  expect(failed.log()).toContain('the queue is closed')
+})
+
 test('a closer that fails keeps no other from closing, and the exit code is 1', async () => {
   const program = await startProgram('failing')
   program.child.kill('SIGINT')
