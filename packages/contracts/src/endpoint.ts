@@ -25,12 +25,14 @@ const Headers = Type.Record(
 )
 
 const FRAMING_OR_OURS = new Set([
+  'accept-encoding',
   'connection',
   'content-encoding',
   'content-length',
   'content-type',
   'expect',
   'host',
+  'http2-settings',
   'keep-alive',
   'te',
   'trailer',

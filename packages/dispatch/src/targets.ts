@@ -1,3 +1,4 @@
+import { refusedHeader } from '@posthorn/contracts'
 import { createSigningKey, type SigningKey } from '@posthorn/signing'
 import { type ClaimedDelivery, type DeliveryTarget, loadDeliveryTargets, type Pool } from '@posthorn/store'
 import { LRUCache } from 'lru-cache'
@@ -31,7 +32,8 @@ export function createTargets(pool: Pool): Targets {
       }
       if (stale.size > 0) {
         for (const { secrets, ...rest } of await loadDeliveryTargets(pool, [...stale])) {
-          const target = { ...rest, keys: secrets.map(createSigningKey) }
+          const headers = withoutRefused(rest.headers)
+          const target = { ...rest, headers, keys: secrets.map(createSigningKey) }
           cache.set(target.endpointId, target)
           found.set(target.endpointId, target)
         }
@@ -39,6 +41,14 @@ export function createTargets(pool: Pool): Targets {
       return found
     },
   }
+}
+
+/**
+ * Refused when the endpoint was registered, and here once more: one in another case would be sent beside
+ * ours, and a receiver may read the first.
+ */
+function withoutRefused(headers: Record<string, string>): Record<string, string> {
+  return Object.fromEntries(Object.entries(headers).filter(([name]) => refusedHeader(name) === undefined))
 }
 
 /** With several secrets one is on its way out, by its time and not by a change of a row. */
