@@ -69,6 +69,7 @@ const statusOf: Record<ProblemCode, number> = {
   url_port: 422,
   url_host_refused: 422,
   invalid_header: 422,
+  invalid_tls: 422,
   invalid_secret: 422,
   invalid_idempotency_key: 422,
   idempotency_conflict: 409,

@@ -4,7 +4,13 @@ import { problemOf } from './problem-details.ts'
 export const bearer = [{ bearer: [] as string[] }]
 
 /** Problems that every route under /v1 may answer. */
-const EVERYWHERE = ['unauthorized', 'forbidden', 'database_unavailable', 'internal_error'] as const
+const EVERYWHERE = [
+  'invalid_request',
+  'unauthorized',
+  'forbidden',
+  'database_unavailable',
+  'internal_error',
+] as const
 
 /** Responses of a route for these problems and for those of every route, by status, for OpenAPI. */
 export function problemResponses(...codes: ProblemCode[]): Record<number, object> {

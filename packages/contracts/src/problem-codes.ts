@@ -29,6 +29,7 @@ export const problemTitles = {
   url_port: 'The port of the URL cannot be used',
   url_host_refused: 'The host of the URL may not be reached',
   invalid_header: 'The header cannot be sent',
+  invalid_tls: 'The certificates or the key cannot be used',
   invalid_secret: 'The signing secret cannot be used',
   invalid_idempotency_key: 'The idempotency key cannot be used',
   idempotency_conflict: 'Something else was asked for under this key',

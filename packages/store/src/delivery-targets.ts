@@ -1,4 +1,5 @@
 import type { RetryPolicy } from '@posthorn/contracts'
+import { fromTlsColumns, type TlsColumns, type TlsMaterial } from './endpoint-tls.ts'
 import { aboutEndpoint, isSubscribed } from './operational-events.ts'
 import type { Pool } from './pool.ts'
 
@@ -18,6 +19,8 @@ export interface DeliveryTarget {
   rateLimit: number | null
   /** Null: the platform's. */
   retryPolicy: RetryPolicy | null
+  /** Null: nothing of its own. */
+  tls: TlsMaterial | null
   disabled: boolean
   deleted: boolean
 }
@@ -27,7 +30,7 @@ export async function loadDeliveryTargets(
   pool: Pool,
   endpointIds: readonly string[],
 ): Promise<DeliveryTarget[]> {
-  const { rows } = await pool.query<DeliveryTarget>({
+  const { rows } = await pool.query<Omit<DeliveryTarget, 'tls'> & TlsColumns>({
     name: 'load-delivery-targets',
     text: `SELECT e.id AS "endpointId", e.xmin::text AS version, e.owner_id AS "ownerId", e.url, e.headers,
         ARRAY (SELECT s.secret FROM endpoint_secrets s
@@ -36,11 +39,15 @@ export async function loadDeliveryTargets(
         e.in_flight_max AS "inFlightMax", e.attempt_timeout_ms AS "attemptTimeoutMs",
         e.rate_limit AS "rateLimit",
         e.retry_policy AS "retryPolicy",
+        e.tls_ca AS "tlsCa", e.tls_certificate AS "tlsCertificate", e.tls_key AS "tlsKey",
         e.disabled_at IS NOT NULL AS disabled, e.deleted_at IS NOT NULL AS deleted
       FROM endpoints e WHERE e.id = ANY ($1::uuid[])`,
     values: [endpointIds],
   })
-  return rows
+  return rows.map(({ tlsCa, tlsCertificate, tlsKey, ...target }) => ({
+    ...target,
+    tls: fromTlsColumns({ tlsCa, tlsCertificate, tlsKey }),
+  }))
 }
 
 // Input:   $1 the endpoint, $2 why

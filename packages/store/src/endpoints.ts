@@ -1,5 +1,6 @@
 import { newUuid, type RetryPolicy } from '@posthorn/contracts'
 import { RESET_HEALTH } from './endpoint-health.ts'
+import { type TlsMaterial, toTlsColumns } from './endpoint-tls.ts'
 import { type Endpoint, Prisma as PrismaTypes } from './generated/client.ts'
 import { aboutEndpoint, isSubscribed } from './operational-events.ts'
 import type { Prisma } from './prisma.ts'
@@ -22,6 +23,7 @@ export interface EndpointInput {
   /** Deliveries a second. */
   rateLimit?: number | null
   retryPolicy?: RetryPolicy | null
+  tls?: TlsMaterial | null
 }
 
 export type EndpointResult =
@@ -188,6 +190,7 @@ function toColumns(input: Partial<EndpointInput>) {
     ...(input.attemptTimeoutMs !== undefined && { attemptTimeoutMs: input.attemptTimeoutMs }),
     ...(input.rateLimit !== undefined && { rateLimit: input.rateLimit }),
     ...(input.retryPolicy !== undefined && { retryPolicy: input.retryPolicy ?? PrismaTypes.DbNull }),
+    ...(input.tls !== undefined && toTlsColumns(input.tls)),
     ...(input.enabled === true && { disabledAt: null, disabledReason: null }),
     ...(input.enabled === false && { disabledAt: new Date(), disabledReason: DISABLED_BY_REQUEST }),
   }

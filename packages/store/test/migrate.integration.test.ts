@@ -41,6 +41,7 @@ test('an empty database gets every table and the partitions of the days ahead', 
     '20261122000300_endpoint_health',
     '20261122000400_operational_events',
     '20261122000500_rate_limit',
+    '20261125000400_endpoint_tls',
   ])
   expect(await tables()).toEqual([
     '_prisma_migrations',
