@@ -1,5 +1,5 @@
 // A worker as `posthorn worker` composes it, but for three things that the suite needs: names are looked up at
-// its own DNS server, no circuit breaker opens (the suite means to fail a thousand times), and SIGUSR2 makes it
+// its own DNS server, no circuit breaker opens (the suite means to fail a thousand times), and SIGWINCH makes it
 // say what it holds.
 import { promises as dns, type LookupAddress } from 'node:dns'
 import { setFlagsFromString } from 'node:v8'
@@ -32,7 +32,8 @@ shutdown.defer('worker', () => worker.close())
 
 setFlagsFromString('--expose-gc')
 const collectGarbage = runInNewContext('gc') as () => void
-process.on('SIGUSR2', () => {
+// A signal that means nothing to a program without a terminal; SIGUSR2 is a shutdown.
+process.on('SIGWINCH', () => {
   collectGarbage()
   // Not through the logger: a test double of a log would be no log.
   const { rss } = process.memoryUsage()

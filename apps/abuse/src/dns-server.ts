@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { isIP } from 'node:net'
 
 /** What a name is answered with. */
-export type DnsAnswer =
+type DnsAnswer =
   | { addresses: readonly string[] }
   /** Another name, and in the same answer the addresses of that. */
   | { cname: string; addresses: readonly string[] }

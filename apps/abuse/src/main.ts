@@ -1,7 +1,7 @@
 // Tries bad input in bulk on the real processes (two APIs, a worker, PostgreSQL, and Redis in that mode): URLs,
 // names, redirects, hostile endpoints, headers, payloads, the OpenAPI document, keys; and looks for secrets.
 //
-//   npx -y pnpm@12.21.0 abuse [--quick] [--backend postgres|redis] [--seed 1]
+//   npx -y pnpm@12.21.0 abuse [--quick] [--backend postgres|redis] [--seed 1] [--verbose]
 //     [--only urls,responders,headers,payloads,fuzz,roles,leaks]
 //
 // Ends non-zero when a mark is not held. The last lines are JSON, one a backend.
@@ -26,6 +26,8 @@ const { values } = parseArgs({
     quick: { type: 'boolean', default: false },
     backend: { type: 'string' },
     seed: { type: 'string', default: String(Math.floor(Math.random() * 1_000_000)) },
+    /** What came of each hostile endpoint. */
+    verbose: { type: 'boolean', default: false },
     only: { type: 'string', default: PARTS.join(',') },
   },
 })
@@ -68,6 +70,7 @@ async function run(backend: Backend) {
       requests: quick ? 20 : 1_000,
       badCertificates: quick ? 200 : 10_000,
       isMemoryJudged: !quick,
+      say: (line) => void (values.verbose && print(line)),
     }),
   )
   const headers = await step('headers', () => tryHeaders(platform))

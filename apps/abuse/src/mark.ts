@@ -9,6 +9,9 @@ export interface Mark {
   findings: readonly string[]
 }
 
+/** In place of a mark: something to know, whatever it is. */
+export const NOTE = 'to know'
+
 const FINDINGS_SHOWN = 12
 
 /** A mark that no finding may be made. */
@@ -34,8 +37,10 @@ export function formatMarks(marks: readonly Mark[]): string[] {
       .join('  ')
       .trimEnd(),
   )
-  const findings = marks.flatMap(({ what, held, findings: found }) =>
-    held ? [] : found.slice(0, FINDINGS_SHOWN).map((finding) => `  ${what}: ${finding.slice(0, 400)}`),
+  const findings = marks.flatMap(({ what, mark, held, findings: found }) =>
+    held && mark !== NOTE
+      ? []
+      : found.slice(0, FINDINGS_SHOWN).map((finding) => `  ${what}: ${finding.slice(0, 400)}`),
   )
   return [...table, ...findings]
 }

@@ -16,13 +16,13 @@ import pg from 'pg'
 export type Backend = 'postgres' | 'redis'
 
 /** What the operator of the platform keeps secret, with a mark in it by which it is found again. */
-export interface OperatorSecrets {
+interface OperatorSecrets {
   apiKey: string
   masterKey: string
   proxyPassword: string
 }
 
-export interface Answer {
+interface Answer {
   status: number
   headers: Headers
   text: string
@@ -83,11 +83,11 @@ export interface PlatformOptions {
 const CLI = fileURLToPath(new URL('../../cli/src/main.ts', import.meta.url))
 const WORKER = fileURLToPath(new URL('./abused-worker.ts', import.meta.url))
 const AUTHORITY = fileURLToPath(new URL('./certificates/ca.pem', import.meta.url))
-const ATTEMPT_TIMEOUT_MS = 1_000
+const ATTEMPT_TIMEOUT_MS = 2_000
 const PAYLOAD_BYTES_MAX = 16_777_216
 
 /** The one block that deliveries may go to although it is not public: where the suite's receivers are. */
-export const ALLOWED_CIDR = '127.77.0.0/16'
+const ALLOWED_CIDR = '127.77.0.0/16'
 export const ALLOWED_ADDRESS = '127.77.0.1'
 
 export async function startPlatform({ backend, dnsPort }: PlatformOptions): Promise<Platform> {
@@ -116,8 +116,8 @@ export async function startPlatform({ backend, dnsPort }: PlatformOptions): Prom
     POSTHORN_PAYLOAD_MAX: String(PAYLOAD_BYTES_MAX),
     POSTHORN_ATTEMPT_TIMEOUT: `${ATTEMPT_TIMEOUT_MS}ms`,
     POSTHORN_CONNECT_TIMEOUT: `${ATTEMPT_TIMEOUT_MS / 2}ms`,
-    POSTHORN_ENDPOINT_CONCURRENCY: '50',
-    POSTHORN_WORKER_CONCURRENCY: '1000',
+    POSTHORN_ENDPOINT_CONCURRENCY: '10',
+    POSTHORN_WORKER_CONCURRENCY: '200',
     POSTHORN_DISABLE_AFTER: 'off',
     // Everything is said: what leaks at some level leaks.
     POSTHORN_LOG_LEVEL: 'trace',
@@ -137,7 +137,8 @@ export async function startPlatform({ backend, dnsPort }: PlatformOptions): Prom
     processes.push(running)
     await running.waitForLine(ready, 120_000)
     void running.exited.then(({ code, signal }) => {
-      if (!closing) process.stderr.write(`${script} ended by itself (${code ?? signal}):\n${lastLines(running)}\n`)
+      if (!closing)
+        process.stderr.write(`${script} ended by itself (${code ?? signal}):\n${lastLines(running)}\n`)
     })
     return running
   }
@@ -224,7 +225,7 @@ export async function startPlatform({ backend, dnsPort }: PlatformOptions): Prom
           .split('\n')
           .filter((line) => line.startsWith('{"holds"'))
       const before = said().length
-      process.kill(worker.pid, 'SIGUSR2')
+      process.kill(worker.pid, 'SIGWINCH')
       await waitFor(() => said().length > before, { message: 'the worker to say what it holds' })
       const { holds } = JSON.parse(said().at(-1)!) as { holds: { inFlight: number; rss: number } }
       return { inFlight: holds.inFlight, rssMb: holds.rss / 1e6, sockets: countSockets(worker.pid) }

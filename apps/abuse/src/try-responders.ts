@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
+import { waitFor } from '@posthorn/testkit'
 import { byEndpoint, emitTo, targetUrls, waitForAttempts } from './deliver-to.ts'
 import { type Mark, nothingFound } from './mark.ts'
 import { EXPIRED, responders } from './responders.ts'
@@ -21,12 +22,14 @@ export interface RespondersOptions {
   badCertificates: number
   /** In a short run memory says nothing: what is warm is not yet. */
   isMemoryJudged: boolean
+  /** Called with what came of each. */
+  say: (line: string) => void
 }
 
 /** Hostile endpoints in bulk: what became of each attempt, and what the worker holds afterwards. */
 export async function tryResponders(
   platform: Platform,
-  { requests, badCertificates, isMemoryJudged }: RespondersOptions,
+  { requests, badCertificates, isMemoryJudged, say }: RespondersOptions,
 ): Promise<{ responses: number; slotsLeaked: number; marks: Mark[] }> {
   await using stack = new AsyncDisposableStack()
   const running = await Promise.all(responders.map(startResponder))
@@ -47,6 +50,13 @@ export async function tryResponders(
   const attempts = await waitForAttempts(platform, target, requests, 60_000)
   const judged = byEndpoint(target, attempts).map((made, at) => judge(platform, running[at]!, made, requests))
 
+  for (const [at, made] of byEndpoint(target, attempts).entries()) {
+    const counts = [...Map.groupBy(made, ({ outcome }) => outcome)].map(
+      ([name, { length }]) => `${name} ${length}`,
+    )
+    const slowest = Math.max(0, ...made.map(({ durationMs }) => durationMs))
+    say(`${responders[at]!.name}: ${counts.join(', ')}; at most ${slowest} ms`)
+  }
   const expired = running.find(({ responder }) => responder.name === EXPIRED)!
   const leak = await targetUrls(platform, [expired.url])
   await emitTo(platform, leak, badCertificates)
@@ -54,9 +64,10 @@ export async function tryResponders(
   const certificates = judge(platform, expired, refused, badCertificates)
 
   const after = await settled(platform, cold.sockets + SOCKETS_OF_POOLS)
-  const openBefore = running.map((one) => one.open)
-  const still = openBefore.flatMap((open, at) =>
-    open === 0 ? [] : [`${responders[at]!.name}: ${open} open`],
+  const areClosed = () => running.every(({ open }) => open === 0)
+  await waitFor(areClosed, { timeoutMs: 2 * IDLE_MS, message: 'idle connections to end' }).catch(() => {})
+  const still = running.flatMap(({ open, responder }) =>
+    open === 0 ? [] : [`${responder.name}: ${open} open`],
   )
   const growthMb = Math.round(after.rssMb - before.rssMb)
   const responses = attempts.length + refused.length
