@@ -75,6 +75,7 @@ const statusOf: Record<ProblemCode, number> = {
   url_port: 422,
   url_host_refused: 422,
   invalid_header: 422,
+  invalid_tls: 422,
   invalid_secret: 422,
   too_many_secrets: 409,
   secrets_unreadable: 503,

@@ -5,6 +5,7 @@ export const bearer = [{ bearer: [] as string[] }]
 
 /** Problems that every route under /v1 may answer. */
 const EVERYWHERE = [
+  'invalid_request',
   'unauthorized',
   'too_many_failures',
   'rate_limited',

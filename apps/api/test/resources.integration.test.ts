@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { startTestApi, type TestApi } from './start-test-api.ts'
 
@@ -146,6 +147,37 @@ it('endpoints: made with a secret that only the creation and …/secret show', a
   const shown = await get('/v1/owners/eve/endpoints/books/secret')
   expect(shown.body).toEqual({ secret, createdAt: expect.stringMatching(/Z$/), previous: [] })
   expect(shown.headers.get('cache-control')).toBe('no-store')
+})
+
+it('endpoints: certificates of their own are shown, and the key is not', async () => {
+  const fixture = (name: string) =>
+    readFileSync(new URL(`../../../packages/egress/test/fixtures/${name}.pem`, import.meta.url), 'utf8')
+  const [certificate, key] = [fixture('localhost-cert'), fixture('localhost-key')]
+  await post('/v1/owners', { uid: 'tls' })
+  const endpoint = { url: 'https://example.com', eventTypes: ['pay_info.paid'], uid: 'mutual' }
+  const path = '/v1/owners/tls/endpoints/mutual'
+  const made = await post('/v1/owners/tls/endpoints', { ...endpoint, tls: { certificate, key } })
+  expect(made.body.tls).toEqual({ ca: null, certificate })
+  const answers = [made, await get(path), await get('/v1/owners/tls/endpoints')]
+  for (const { text } of answers) expect(text).not.toContain('PRIVATE KEY')
+
+  expect((await patch(path, { tls: { ca: certificate } })).body.tls).toEqual({
+    ca: certificate,
+    certificate: null,
+  })
+  expect((await patch(path, { description: 'still there' })).body.tls).toMatchObject({ ca: certificate })
+  expect((await patch(path, { tls: null })).body.tls).toBeNull()
+  const { rows } = await api.store.pool.query('SELECT tls_ca, tls_key FROM endpoints WHERE uid = $1', [
+    'mutual',
+  ])
+  expect(rows).toEqual([{ tls_ca: null, tls_key: null }])
+
+  const refused = await patch(path, { tls: { certificate, key: 'canary' } })
+  expect(refused).toMatchObject({
+    status: 422,
+    body: { code: 'invalid_tls', errors: [{ path: '/tls/key' }] },
+  })
+  expect(refused.text).not.toContain('canary')
 })
 
 it('an endpoint may bring its own secret', async () => {

@@ -42,12 +42,14 @@ const Headers = Type.Record(
 )
 
 const FRAMING_OR_OURS = new Set([
+  'accept-encoding',
   'connection',
   'content-encoding',
   'content-length',
   'content-type',
   'expect',
   'host',
+  'http2-settings',
   'keep-alive',
   'te',
   'trailer',
@@ -108,6 +110,23 @@ const Secret = Type.String({
   'x-problem-code': 'invalid_secret',
 })
 
+const Pem = (description: string) => Type.String({ minLength: 1, maxLength: 65_536, description })
+const Tls = Type.Object(
+  {
+    ca: Type.Optional(Pem("Certificate authorities (PEM) in place of the system's.")),
+    certificate: Type.Optional(
+      Pem('The certificate that Posthorn shows (PEM), with those that lead to its authority after it.'),
+    ),
+    key: Type.Optional(Pem('Its private key (PEM, without a passphrase). No answer has it.')),
+  },
+  {
+    additionalProperties: false,
+    minProperties: 1,
+    description:
+      'What TLS connections to this endpoint have of their own. Given anew, it replaces all of it.',
+  },
+)
+
 export const Endpoint = Type.Object(
   {
     id: PublicId('ep', 'Id of the endpoint.'),
@@ -134,6 +153,19 @@ export const Endpoint = Type.Object(
     }),
     retryPolicy: Type.Union([RetryPolicy, Type.Null()], { description: 'Null: as the platform is set.' }),
     retrySchedule: RetrySchedule,
+    tls: Type.Union(
+      [
+        Type.Object(
+          {
+            ca: Type.Union([Type.String(), Type.Null()]),
+            certificate: Type.Union([Type.String(), Type.Null()]),
+          },
+          { additionalProperties: false },
+        ),
+        Type.Null(),
+      ],
+      { description: 'What its TLS connections have of their own, but for the key. Null: nothing.' },
+    ),
     createdAt: Time('When it was made.'),
     updatedAt: Time('When it was last changed.'),
   },
@@ -187,6 +219,7 @@ const optionalMembers = {
   attemptTimeoutMs: Type.Optional(Type.Union([AttemptTimeoutMs, Type.Null()])),
   rateLimit: Type.Optional(Type.Union([RateLimit, Type.Null()])),
   retryPolicy: Type.Optional(RetryPolicyOrNull),
+  tls: Type.Optional(Type.Union([Tls, Type.Null()])),
 }
 
 export const NewEndpoint = Type.Object(

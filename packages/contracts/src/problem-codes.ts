@@ -35,6 +35,7 @@ export const problemTitles = {
   url_port: 'The port of the URL cannot be used',
   url_host_refused: 'The host of the URL may not be reached',
   invalid_header: 'The header cannot be sent',
+  invalid_tls: 'The certificates or the key cannot be used',
   invalid_secret: 'The signing secret cannot be used',
   too_many_secrets: 'The endpoint has as many signing secrets as it can have',
   secrets_unreadable: 'The secrets cannot be decrypted',

@@ -367,6 +367,7 @@ export function createDeliver(context: DeliverContext): Deliver {
         }),
       },
       body: payload,
+      ...(target.tls !== null && { tls: target.tls }),
       timeoutMs,
       signal: abort.signal,
     })

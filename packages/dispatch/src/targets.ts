@@ -1,3 +1,4 @@
+import { refusedHeader } from '@posthorn/contracts'
 import { createSigningKey, type SigningKey } from '@posthorn/signing'
 import {
   type ClaimedDelivery,
@@ -40,7 +41,8 @@ export function createTargets({ pool, vault }: { pool: Pool; vault: Vault }): Ta
       if (stale.size > 0) {
         const loadedAtMs = performance.now()
         for (const { secrets, secretsForMs, ...rest } of await loadDeliveryTargets(pool, vault, [...stale])) {
-          const target = { ...rest, keys: secrets.map(createSigningKey) }
+          const headers = withoutRefused(rest.headers)
+          const target = { ...rest, headers, keys: secrets.map(createSigningKey) }
           found.set(target.endpointId, target)
           // What cannot be read is looked for again: no change of the row tells that it can.
           const staleAtMs =
@@ -51,4 +53,12 @@ export function createTargets({ pool, vault }: { pool: Pool; vault: Vault }): Ta
       return found
     },
   }
+}
+
+/**
+ * Refused when the endpoint was registered, and here once more: one in another case would be sent beside
+ * ours, and a receiver may read the first.
+ */
+function withoutRefused(headers: Record<string, string>): Record<string, string> {
+  return Object.fromEntries(Object.entries(headers).filter(([name]) => refusedHeader(name) === undefined))
 }

@@ -5,6 +5,7 @@ import { formatDuration } from '@posthorn/runtime'
 import type { buildConnector } from 'undici'
 import { type AddressRule, describeRefusal } from './address-rule.ts'
 import { type EgressProxy, openTunnel } from './egress-proxy.ts'
+import type { EndpointTls } from './endpoint-tls.ts'
 import { portNumber, refusePort, refuseScheme, type UrlLimits } from './url-limits.ts'
 
 /** `dns.lookup` with `all: true`, or something that answers like it. */
@@ -61,8 +62,8 @@ export interface ConnectorOptions {
   /** One deadline over lookup, connect and TLS handshake. */
   connectTimeoutMs: number
   lookup?: Lookup
-  /** Certificate authorities (PEM) in place of the system's. */
-  ca?: string | Buffer
+  /** Of these connections alone. */
+  tls?: EndpointTls
   /** Called just before a connection is handed over, in the same tick in which its first request starts. */
   onConnected?: (timings: ConnectTimings) => void
   /** Called right after that tick's work. */
@@ -80,10 +81,15 @@ const addressTimeoutMs = 500
  * changes its answer in between gains nothing. Before a byte is written, the peer's address is judged too.
  */
 export function createConnector(options: ConnectorOptions): buildConnector.connector {
-  const { rule, limits = {}, proxy, connectTimeoutMs, lookup = systemLookup, ca } = options
+  const { rule, limits = {}, proxy, connectTimeoutMs, lookup = systemLookup, tls = {} } = options
   const { onConnected = () => {}, onHandedOver = () => {} } = options
   // One for all connections: making it reads the certificate authorities, which costs milliseconds.
-  const secureContext = createSecureContext({ minVersion: 'TLSv1.2', ...(ca !== undefined && { ca }) })
+  const secureContext = createSecureContext({
+    minVersion: 'TLSv1.2',
+    ...(tls.ca !== undefined && { ca: tls.ca }),
+    ...(tls.certificate !== undefined && { cert: tls.certificate }),
+    ...(tls.key !== undefined && { key: tls.key }),
+  })
 
   return function connect({ hostname, protocol, port: portText }, callback) {
     const isTls = protocol === 'https:'

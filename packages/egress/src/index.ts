@@ -2,6 +2,7 @@ export { type AddressRule, type AddressVerdict, createAddressRule } from './addr
 export type { Lookup } from './connector.ts'
 export { createEgressPolicy, type EgressPolicy, type EgressSettings } from './egress-policy.ts'
 export { type EgressProxy, egressProxy } from './egress-proxy.ts'
+export { type EndpointTls, type VetTlsResult, vetTls } from './endpoint-tls.ts'
 export type { PostFailureCode, PostOutcome, PostTimings } from './outcome.ts'
 export { type CreatePostOptions, createPost, type Post, type PostRequest } from './post.ts'
 export type { PortRange, UrlLimits } from './url-limits.ts'

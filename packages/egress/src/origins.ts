@@ -1,6 +1,7 @@
 import type { Pool } from 'undici'
+import { type EndpointTls, tlsIdentity } from './endpoint-tls.ts'
 
-/** The connections to one origin (scheme, host and port). */
+/** The connections to one origin (scheme, host and port), of those who share their TLS identity. */
 export interface Origin {
   pool: Pool
   /** Requests not settled yet. Counted by who sends them, in the tick in which undici tells. */
@@ -9,8 +10,11 @@ export interface Origin {
 }
 
 export interface Origins {
-  /** The connections to this origin, made if there are none. */
-  take(origin: string): Origin
+  /**
+   * The connections to this origin, made if there are none. With `tls`, those that nobody with another has,
+   * not even to the same origin.
+   */
+  take(origin: string, tls?: EndpointTls): Origin
   close(): Promise<void>
   readonly size: number
 }
@@ -25,27 +29,29 @@ export interface Origins {
  */
 export function createOrigins(options: {
   originsMax: number
-  createPool: (origin: string) => Pool
+  createPool: (origin: string, tls: EndpointTls | undefined) => Pool
 }): Origins {
   const { originsMax, createPool } = options
   const origins = new Map<string, Origin>()
   const closing = new Set<Promise<void>>()
 
-  function take(name: string): Origin {
+  function take(origin: string, tls?: EndpointTls): Origin {
+    // An origin holds no space.
+    const name = tls === undefined ? origin : `${origin} ${tlsIdentity(tls)}`
     const known = origins.get(name)
     if (known !== undefined) {
       known.usedSinceSweep = true
       return known
     }
     if (origins.size >= originsMax) evictOne()
-    const origin: Origin = { pool: createPool(name), inFlight: 0, usedSinceSweep: false }
+    const made: Origin = { pool: createPool(origin, tls), inFlight: 0, usedSinceSweep: false }
     // By then, whoever waited for the connection has been told and has counted itself out.
     const dropIfUnused = () => {
-      if (origin.inFlight === 0 && origin.pool.stats.connected === 0) drop(name, origin)
+      if (made.inFlight === 0 && made.pool.stats.connected === 0) drop(name, made)
     }
-    origin.pool.on('disconnect', dropIfUnused).on('connectionError', dropIfUnused)
-    origins.set(name, origin)
-    return origin
+    made.pool.on('disconnect', dropIfUnused).on('connectionError', dropIfUnused)
+    origins.set(name, made)
+    return made
   }
 
   function evictOne(): void {

@@ -3,8 +3,9 @@ import { Pool } from 'undici'
 import type { AddressRule } from './address-rule.ts'
 import { type ConnectTimings, createConnector, type Lookup } from './connector.ts'
 import type { EgressProxy } from './egress-proxy.ts'
+import type { EndpointTls } from './endpoint-tls.ts'
 import { Exchange } from './exchange.ts'
-import { createOrigins } from './origins.ts'
+import { createOrigins, type Origin } from './origins.ts'
 import type { PostOutcome } from './outcome.ts'
 import type { UrlLimits } from './url-limits.ts'
 import { isFramingHeader } from './vet-header.ts'
@@ -30,7 +31,7 @@ export interface CreatePostOptions {
   originsMax?: number
   /** How long an idle connection is kept for the next request, unless the peer asks for less. Default 4 s. */
   keepAliveMs?: number
-  /** Certificate authorities (PEM) in place of the system's. */
+  /** Certificate authorities (PEM) in place of the system's, where a request has none of its own. */
   ca?: string | Buffer
   /** Default `dns.lookup`. */
   lookup?: Lookup
@@ -42,6 +43,8 @@ export interface PostRequest {
   /** Those that frame the request (`host`, `content-length`, …) are ours and are left out. */
   headers: Record<string, string>
   body: Buffer
+  /** As `vetTls` let through. Requests with another one, or with none, never share a connection with this. */
+  tls?: EndpointTls
   /** In place of `attemptTimeoutMs`. */
   timeoutMs?: number
   /** Ends the request with `aborted`. */
@@ -76,26 +79,28 @@ export function createPost(options: CreatePostOptions): Post {
     return timings
   }
 
-  const connect = createConnector({
-    rule,
-    connectTimeoutMs,
-    ...(limits !== undefined && { limits }),
-    ...(proxy !== undefined && { proxy }),
-    ...(lookup !== undefined && { lookup }),
-    ...(ca !== undefined && { ca }),
-    onConnected: (timings) => {
-      handedOver = timings
-    },
-    onHandedOver: () => {
-      handedOver = undefined
-    },
-  })
+  const connectorFor = (tls: EndpointTls) =>
+    createConnector({
+      rule,
+      connectTimeoutMs,
+      tls: ca === undefined || tls.ca !== undefined ? tls : { ...tls, ca: ca.toString() },
+      ...(limits !== undefined && { limits }),
+      ...(proxy !== undefined && { proxy }),
+      ...(lookup !== undefined && { lookup }),
+      onConnected: (timings) => {
+        handedOver = timings
+      },
+      onHandedOver: () => {
+        handedOver = undefined
+      },
+    })
+  const connect = connectorFor({})
 
   const origins = createOrigins({
     originsMax,
-    createPool: (origin) =>
+    createPool: (origin, tls) =>
       new Pool(origin, {
-        connect,
+        connect: tls === undefined ? connect : connectorFor(tls),
         connections: socketsPerOriginMax,
         allowH2: false,
         // A peer that is slow or hangs up must not take a second request with it.
@@ -113,7 +118,7 @@ export function createPost(options: CreatePostOptions): Post {
 
   function post(request: PostRequest): Promise<PostOutcome> {
     return new Promise((resolve) => {
-      const { body, signal, timeoutMs = attemptTimeoutMs } = request
+      const { body, signal, tls, timeoutMs = attemptTimeoutMs } = request
       const target = URL.parse(request.url)
       if (target === null || (target.protocol !== 'https:' && target.protocol !== 'http:')) {
         return resolve(notSent('invalid_request', 'the URL cannot be posted to'))
@@ -121,7 +126,12 @@ export function createPost(options: CreatePostOptions): Post {
       if (closed || signal?.aborted === true)
         return resolve(notSent('aborted', 'called off before it was sent'))
 
-      const origin = origins.take(target.origin)
+      const origin = takeOrigin(target, tls)
+      if (origin === undefined) {
+        return resolve(
+          notSent('invalid_request', 'the certificate or the key of the endpoint cannot be used'),
+        )
+      }
       const exchange = new Exchange({
         responseBytesMax,
         takeConnectTimings,
@@ -164,6 +174,15 @@ export function createPost(options: CreatePostOptions): Post {
         exchange.cancel(() => ({ code: 'aborted', detail: 'called off' }))
       }
     })
+  }
+
+  /** Undefined: a TLS identity that `vetTls` would not have let through. */
+  function takeOrigin({ origin, protocol }: URL, tls: EndpointTls | undefined): Origin | undefined {
+    try {
+      return origins.take(origin, protocol === 'https:' ? tls : undefined)
+    } catch {
+      return undefined
+    }
   }
 
   return {

@@ -1,12 +1,14 @@
 import { Buffer } from 'node:buffer'
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import type { TLSSocket } from 'node:tls'
 import { gzipSync } from 'node:zlib'
 import { afterEach, describe, expect, test } from 'vitest'
 import {
   type CreatePostOptions,
   createAddressRule,
   createPost,
+  type EndpointTls,
   egressProxy,
   type Lookup,
   type Post,
@@ -695,6 +697,54 @@ describe('TLS', () => {
     } finally {
       delete process.env.NODE_TLS_REJECT_UNAUTHORIZED
     }
+  })
+})
+
+describe('TLS of an endpoint', () => {
+  const { key, cert } = testCertificate()
+  const identity = { certificate: cert.toString(), key: key.toString() }
+
+  async function serveAskingForCertificates() {
+    const shown: string[] = []
+    const server = await serve((socket) => socket.write(answer(200)), {
+      tls: { key, cert, requestCert: true, rejectUnauthorized: false },
+      onConnection: (socket) => {
+        const { subject } = (socket as TLSSocket).getPeerCertificate()
+        shown.push(subject === undefined ? 'none' : 'one')
+      },
+    })
+    const sendWith = (post: Post, tls?: EndpointTls) =>
+      post.post({ url: server.url, headers: {}, body: Buffer.from('{}'), ...(tls !== undefined && { tls }) })
+    return { server, shown, sendWith }
+  }
+
+  test('a CA of its own is trusted for that endpoint and for no other', async () => {
+    const { sendWith } = await serveAskingForCertificates()
+    const post = posting()
+    expect(await sendWith(post, { ca: cert.toString() })).toMatchObject({ kind: 'answered' })
+    expect(await sendWith(post)).toMatchObject({ kind: 'failed', code: 'tls_failed' })
+  })
+
+  test('a certificate is shown by that endpoint alone: connections do not mix', async () => {
+    const { server, shown, sendWith } = await serveAskingForCertificates()
+    const post = posting({ ca: cert })
+    for (const tls of [undefined, identity, { ...identity }, undefined]) {
+      expect(await sendWith(post, tls)).toMatchObject({ kind: 'answered' })
+      await untilIdle()
+    }
+    // The second with the same identity, and the second without one, found a connection of theirs.
+    expect(shown).toEqual(['none', 'one'])
+    expect(server.accepted).toBe(2)
+  })
+
+  test('what cannot be used is an outcome', async () => {
+    const { server, sendWith } = await serveAskingForCertificates()
+    expect(await sendWith(posting(), { certificate: 'x', key: 'canary' })).toMatchObject({
+      kind: 'failed',
+      code: 'invalid_request',
+      detail: expect.not.stringContaining('canary'),
+    })
+    expect(server.accepted).toBe(0)
   })
 })
 

@@ -1,6 +1,7 @@
 import type { RetryPolicy } from '@posthorn/contracts'
 import { headerPlace } from './endpoint-headers.ts'
 import { notSealed, secretPlace } from './endpoint-secrets.ts'
+import { openTls, type TlsColumns, type TlsMaterial } from './endpoint-tls.ts'
 import { aboutEndpoint, isSubscribed } from './operational-events.ts'
 import { unwrapFound } from './owner-keys.ts'
 import type { Pool } from './pool.ts'
@@ -27,16 +28,19 @@ export interface DeliveryTarget {
   rateLimit: number | null
   /** Null: the platform's. */
   retryPolicy: RetryPolicy | null
+  /** Null: nothing of its own. */
+  tls: TlsMaterial | null
   disabled: boolean
   deleted: boolean
 }
 
-type Row = Omit<DeliveryTarget, 'secrets' | 'secretsForMs' | 'unreadable'> & {
-  secretHeaders: Record<string, string>
-  sealed: { id: string; sealed: string | null; forMs: number | null }[] | null
-  wrapped: Buffer | null
-  masterKeyId: string | null
-}
+type Row = Omit<DeliveryTarget, 'secrets' | 'secretsForMs' | 'unreadable' | 'tls'> &
+  TlsColumns & {
+    secretHeaders: Record<string, string>
+    sealed: { id: string; sealed: string | null; forMs: number | null }[] | null
+    wrapped: Buffer | null
+    masterKeyId: string | null
+  }
 
 const LOAD = `
 SELECT e.id AS "endpointId", e.xmin::text AS version, e.owner_id AS "ownerId", e.url, e.headers,
@@ -49,6 +53,7 @@ SELECT e.id AS "endpointId", e.xmin::text AS version, e.owner_id AS "ownerId", e
   e.in_flight_max AS "inFlightMax", e.attempt_timeout_ms AS "attemptTimeoutMs",
   e.rate_limit AS "rateLimit",
   e.retry_policy AS "retryPolicy",
+  e.tls_ca AS "tlsCa", e.tls_certificate AS "tlsCertificate", e.tls_key AS "tlsKey",
   e.disabled_at IS NOT NULL AS disabled, e.deleted_at IS NOT NULL AS deleted
 FROM endpoints e LEFT JOIN owner_keys k ON k.owner_id = e.owner_id
 WHERE e.id = ANY ($1::uuid[])`
@@ -63,7 +68,10 @@ export async function loadDeliveryTargets(
   return rows.map((row) => open(vault, row))
 }
 
-function open(vault: Vault, { secretHeaders, sealed, wrapped, masterKeyId, ...row }: Row): DeliveryTarget {
+function open(
+  vault: Vault,
+  { secretHeaders, sealed, wrapped, masterKeyId, tlsCa, tlsCertificate, tlsKey, ...row }: Row,
+): DeliveryTarget {
   try {
     const key = unwrapFound(vault, row.ownerId, wrapped && masterKeyId ? { wrapped, masterKeyId } : null)
     if (sealed === null) throw new UnreadableSecretsError('no_secret', 'The endpoint has no signing secret.')
@@ -79,10 +87,11 @@ function open(vault: Vault, { secretHeaders, sealed, wrapped, masterKeyId, ...ro
     }
     const expiring = sealed.map(({ forMs }) => forMs).filter((forMs) => forMs !== null)
     const secretsForMs = expiring.length === 0 ? null : Math.min(...expiring)
-    return { ...row, headers, secrets, secretsForMs, unreadable: null }
+    const tls = openTls(key, row.endpointId, { tlsCa, tlsCertificate, tlsKey })
+    return { ...row, headers, secrets, secretsForMs, tls, unreadable: null }
   } catch (error) {
     if (!(error instanceof UnreadableSecretsError)) throw error
-    return { ...row, headers: {}, secrets: [], secretsForMs: null, unreadable: error }
+    return { ...row, headers: {}, secrets: [], secretsForMs: null, tls: null, unreadable: error }
   }
 }
 

@@ -7,6 +7,7 @@ import {
 } from './endpoint-headers.ts'
 import { RESET_HEALTH } from './endpoint-health.ts'
 import { insertSecret, runOf } from './endpoint-secrets.ts'
+import { storeTls, type TlsMaterial } from './endpoint-tls.ts'
 import { type Endpoint, Prisma as PrismaTypes } from './generated/client.ts'
 import { aboutEndpoint, isSubscribed } from './operational-events.ts'
 import { lockOwner } from './owners.ts'
@@ -31,6 +32,7 @@ export interface EndpointInput {
   /** Deliveries a second. */
   rateLimit?: number | null
   retryPolicy?: RetryPolicy | null
+  tls?: TlsMaterial | null
 }
 
 export type EndpointResult =
@@ -65,6 +67,7 @@ export async function createEndpoint(
         eventTypes: input.eventTypes,
         ...toColumns(input),
         ...headers,
+        ...(await storeTls(run, vault, { ownerId, endpointId }, input.tls ?? null)),
       },
     })
     await insertSecret(run, vault, { ownerId, endpointId }, secret)
@@ -79,11 +82,20 @@ export async function updateEndpoint(
 ): Promise<EndpointResult> {
   return await save(prisma, change, async (transaction) => {
     const { enabled, headers, ...others } = change
-    const isLocked = enabled !== undefined || headers !== undefined
+    const isLocked = enabled !== undefined || headers !== undefined || change.tls !== undefined
     const before = isLocked ? await lockEndpoint(transaction, key) : undefined
     if (isLocked && before === undefined) return undefined
     const stored =
       headers && before && (await changeHeaders(transaction, vault, key.ownerId, before.id, headers))
+    const tls =
+      change.tls === undefined || before === undefined
+        ? undefined
+        : await storeTls(
+            runOf(transaction),
+            vault,
+            { ownerId: key.ownerId, endpointId: before.id },
+            change.tls,
+          )
     // Of one that is disabled already, the first reason and time are kept.
     const columns = enabled === false && before?.disabled === true ? others : change
     const [endpoint] = await transaction.endpoint.updateManyAndReturn({
@@ -93,6 +105,7 @@ export async function updateEndpoint(
         ...(change.eventTypes !== undefined && { eventTypes: change.eventTypes }),
         ...toColumns(columns),
         ...stored,
+        ...tls,
       },
     })
     // Enabled or disabled by hand: what Posthorn thought of it does not count any more.

@@ -42,7 +42,7 @@ export interface OwnerKey {
 /** Where a sealed value belongs: it is authenticated with it, so that nowhere else it can be opened. */
 export interface Place {
   endpointId: string
-  kind: 'signing secret' | 'header'
+  kind: 'signing secret' | 'header' | 'key of a certificate'
   /** Which of the endpoint's: the id of the secret's row, the name of the header. */
   name: string
 }

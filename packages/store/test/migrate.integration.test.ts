@@ -46,6 +46,7 @@ test('an empty database gets every table and the partitions of the days ahead', 
     '20261125000210_rate_counts',
     '20261125000300_secrets_at_rest',
     '20261125000310_expunge',
+    '20261125000400_endpoint_tls',
   ])
   expect(await tables()).toEqual([
     '_prisma_migrations',

@@ -20,6 +20,7 @@ import {
   retrySchedule,
   SecretRotation,
 } from '@posthorn/contracts'
+import { vetTls } from '@posthorn/egress'
 import { generateSecret, parseSecret } from '@posthorn/signing'
 import {
   countPending,
@@ -64,6 +65,7 @@ const endpointProblems = [
   'invalid_event_type',
   'uid_taken',
   'invalid_header',
+  'invalid_tls',
   'url_invalid',
   'url_too_long',
   'url_scheme',
@@ -315,7 +317,7 @@ export function endpointNotFound(): ProblemError {
 /** Judges what a schema cannot. */
 function judged(
   { vetUrl, settings }: ApiContext,
-  { url, headers, attemptTimeoutMs, retryPolicy }: EndpointChange,
+  { url, headers, attemptTimeoutMs, retryPolicy, tls }: EndpointChange,
 ): { url: string } | Record<never, never> {
   const names = Object.keys(headers ?? {})
   for (const [at, name] of names.entries()) {
@@ -342,6 +344,13 @@ function judged(
   if (fault !== undefined) {
     throw new ProblemError('validation_failed', `In retryPolicy, ${fault.member} ${fault.message}.`, {
       errors: [{ path: `/retryPolicy/${fault.member}`, message: fault.message }],
+    })
+  }
+  const tlsVerdict = vetTls(tls ?? {})
+  if (!tlsVerdict.ok) {
+    const { member, detail } = tlsVerdict
+    throw new ProblemError('invalid_tls', `In tls, ${member} ${detail}.`, {
+      errors: [{ path: `/tls/${member}`, message: detail }],
     })
   }
   if (url === undefined) return {}
@@ -446,6 +455,10 @@ function toAnswer(endpoint: EndpointRecord, platformSchedule: RetrySchedule): En
     rateLimit: endpoint.rateLimit,
     retryPolicy,
     retrySchedule: retryPolicy === null ? platformSchedule : retrySchedule(retryPolicy),
+    tls:
+      endpoint.tlsCa === null && endpoint.tlsCertificate === null
+        ? null
+        : { ca: endpoint.tlsCa, certificate: endpoint.tlsCertificate },
     createdAt: endpoint.createdAt.toISOString(),
     updatedAt: endpoint.updatedAt.toISOString(),
   }

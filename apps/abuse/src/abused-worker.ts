@@ -1,0 +1,59 @@
+// A worker as `posthorn worker` composes it, but for three things that the suite needs: names are looked up at
+// its own DNS server, no circuit breaker opens (the suite means to fail a thousand times), and SIGWINCH makes it
+// say what it holds.
+import { promises as dns, type LookupAddress } from 'node:dns'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import { createQueueBackend } from '@posthorn/queue'
+import { createLogger, onShutdown, parseSettings } from '@posthorn/runtime'
+import { createStore, createVault, waitForDatabase } from '@posthorn/store'
+import { startWorker, type WorkerContext } from '@posthorn/worker'
+
+const settings = parseSettings(process.env)
+const logger = createLogger({ level: settings.logLevel, name: 'posthorn-worker' })
+const shutdown = onShutdown({ logger, boundMs: 30_000 })
+const databaseUrl = settings.databaseUrl!
+const store = createStore(databaseUrl, { max: 20, applicationName: 'posthorn-worker' })
+shutdown.defer('database', () => store.close())
+await waitForDatabase(store.pool, { timeoutMs: 60_000, onWait: () => {} })
+const backend = createQueueBackend(
+  settings.redisUrl === undefined
+    ? { kind: 'postgres', url: databaseUrl }
+    : { kind: 'redis', url: settings.redisUrl },
+  logger,
+)
+const never = Number.MAX_SAFE_INTEGER
+const worker = startWorker({
+  ...{ store, backend, settings, logger, vault: createVault(settings.masterKeys!) },
+  policy: { failuresMax: never, windowAttemptsMin: never, throttledMs: 0 },
+  lookup: lookupAt(process.env.POSTHORN_TEST_DNS!),
+})
+shutdown.defer('worker', () => worker.close())
+
+setFlagsFromString('--expose-gc')
+const collectGarbage = runInNewContext('gc') as () => void
+// A signal that means nothing to a program without a terminal; SIGUSR2 is a shutdown.
+process.on('SIGWINCH', () => {
+  collectGarbage()
+  // Not through the logger: a test double of a log would be no log.
+  const { rss } = process.memoryUsage()
+  process.stdout.write(`${JSON.stringify({ holds: { inFlight: worker.inFlight, rss } })}\n`)
+})
+logger.info('worker.ready')
+
+/** As dns.lookup answers, from one server. */
+function lookupAt(server: string): NonNullable<WorkerContext['lookup']> {
+  const resolver = new dns.Resolver({ timeout: 300, tries: 1 })
+  resolver.setServers([server])
+  return (hostname, _options, callback) => {
+    const found = Promise.allSettled([resolver.resolve4(hostname), resolver.resolve6(hostname)])
+    void found.then(([four, six]) => {
+      const addresses: LookupAddress[] = [
+        ...(four.status === 'fulfilled' ? four.value : []).map((address) => ({ address, family: 4 })),
+        ...(six.status === 'fulfilled' ? six.value : []).map((address) => ({ address, family: 6 })),
+      ]
+      if (addresses.length === 0 && four.status === 'rejected') callback(four.reason, [])
+      else callback(null, addresses)
+    })
+  }
+}

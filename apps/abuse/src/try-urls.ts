@@ -1,0 +1,136 @@
+import { freePort } from '@posthorn/testkit'
+import { type Canaries, startCanaries } from './canaries.ts'
+import { byEndpoint, emitTo, targetUrls, waitForAttempts } from './deliver-to.ts'
+import { type Mark, nothingFound } from './mark.ts'
+import { ALLOWED_ADDRESS, type Platform } from './start-platform.ts'
+import { startResponder } from './start-responder.ts'
+import { ALLOWED_NAME, redirects, type UrlInput, urlInputs } from './url-inputs.ts'
+
+/** Nothing was connected to. */
+const UNSENT = new Set(['address_refused', 'invalid_request', 'dns_failed'])
+
+/** URLs, names and redirects at both gates, before canaries. */
+export async function tryUrls(
+  platform: Platform,
+): Promise<{ urls: number; connectionsMade: number; marks: Mark[] }> {
+  await using stack = new AsyncDisposableStack()
+  const canaries = await startCanaries(await freePort())
+  stack.defer(() => canaries.close())
+  const inputs = urlInputs(canaries.port)
+  const led = redirects(canaries.port)
+  const urls = new Set(inputs.map(({ url }) => url)).size + led.length
+
+  const registered = await atRegistration(platform, inputs)
+  const connected = await atConnect(platform, inputs)
+  const redirected = await whereRedirected(platform, led)
+  const control = await whatIsAllowed(platform, canaries)
+  const connectionsMade = canaries.reached.length
+  return {
+    ...{ urls, connectionsMade },
+    marks: [
+      {
+        what: 'URLs, names and redirects',
+        found: String(urls),
+        mark: 'at least 200',
+        held: urls >= 200,
+        findings: [],
+      },
+      nothingFound('let through at registration', inputs.length, registered),
+      nothingFound('sent, or left without a record', inputs.length, connected),
+      nothingFound('redirects that changed the outcome', led.length, redirected),
+      nothingFound('connections to a canary', urls, canaries.reached),
+      nothingFound('what is allowed, not delivered', 2, control),
+    ],
+  }
+}
+
+async function atRegistration(platform: Platform, inputs: readonly UrlInput[]): Promise<string[]> {
+  await platform.make('POST', '/v1/event-types', { name: 'abuse.gate' })
+  await platform.make('POST', '/v1/owners', { uid: 'gate' })
+  const findings: string[] = []
+  for (const { url, atRegistration } of inputs) {
+    const { status, text, body } = await platform.request('POST', '/v1/owners/gate/endpoints', {
+      strict: true,
+      body: { url, eventTypes: ['abuse.gate'], enabled: false },
+    })
+    const isRefused = status === 422 && /^(url_|validation_failed)/.test(body?.code)
+    if (isRefused !== (atRegistration === 'refused') || (!isRefused && status !== 201)) {
+      findings.push(`${JSON.stringify(url)}: ${status} ${text}`)
+    }
+    // The rule by its name, and nothing of what was asked or of what is there.
+    if (isRefused && (!/\w{4}/.test(body.detail) || repeats(text, url))) {
+      findings.push(`${JSON.stringify(url)} is repeated, or the rule is not named: ${text}`)
+    }
+  }
+  return findings
+}
+
+function repeats(answer: string, url: string): boolean {
+  const host = /^https?:\/\/([^/:@?#]{7,})/.exec(url)?.[1]
+  return host !== undefined && answer.includes(host)
+}
+
+async function atConnect(platform: Platform, inputs: readonly UrlInput[]): Promise<string[]> {
+  // PostgreSQL's text holds no NUL: what has one cannot come this far.
+  const stored = inputs.filter(({ url }) => !url.includes('\0'))
+  const target = await targetUrls(
+    platform,
+    stored.map(({ url }) => url),
+  )
+  // Twice: a name may answer otherwise the second time.
+  const rounds = 2
+  for (let round = 0; round < rounds; round++) await emitTo(platform, target, 1)
+  const attempts = await waitForAttempts(platform, target, rounds)
+  return byEndpoint(target, attempts).flatMap((made, at) => {
+    const { url, atConnect } = stored[at]!
+    const outcomes = made.map(({ outcome, detail }) => `${outcome} (${detail})`).join(', ')
+    const isFine = (outcome: string) =>
+      atConnect === 'any' || (atConnect === 'refused' ? outcome === 'address_refused' : UNSENT.has(outcome))
+    return made.length === rounds && made.every(({ outcome }) => isFine(outcome))
+      ? []
+      : [`${JSON.stringify(url)}: ${outcomes || 'no attempt'}`]
+  })
+}
+
+async function whereRedirected(platform: Platform, led: ReturnType<typeof redirects>): Promise<string[]> {
+  await using stack = new AsyncDisposableStack()
+  const running = await Promise.all(
+    led.map(({ name, status, headers, body }) =>
+      startResponder({
+        name,
+        outcomes: [],
+        onRequest: (socket) =>
+          void socket.write(
+            `HTTP/1.1 ${status} Word\r\n${headers}${status === 304 ? '' : `content-length: ${body.length}\r\n`}\r\n${body}`,
+          ),
+      }),
+    ),
+  )
+  stack.defer(async () => {
+    await Promise.all(running.map((responder) => responder.close()))
+  })
+  const target = await targetUrls(
+    platform,
+    running.map(({ url }) => url),
+  )
+  await emitTo(platform, target, 1)
+  const attempts = await waitForAttempts(platform, target, 1)
+  return byEndpoint(target, attempts).flatMap(([attempt], at) => {
+    const { name, status } = led[at]!
+    const expected = status < 300 ? 'delivered' : 'rejected'
+    return attempt?.outcome === expected && attempt.status === status && running[at]!.requests === 1
+      ? []
+      : [`${name}: ${attempt?.outcome ?? 'no attempt'}, ${running[at]!.requests} requests`]
+  })
+}
+
+/** Otherwise nothing reached anything because nothing was sent. */
+async function whatIsAllowed(platform: Platform, canaries: Canaries): Promise<string[]> {
+  const urls = [ALLOWED_ADDRESS, ALLOWED_NAME].map((host) => `http://${host}:${canaries.port}/`)
+  const target = await targetUrls(platform, urls)
+  await emitTo(platform, target, 1)
+  const attempts = await waitForAttempts(platform, target, 1)
+  return byEndpoint(target, attempts).flatMap(([attempt], at) =>
+    attempt?.outcome === 'delivered' ? [] : [`${urls[at]}: ${attempt?.outcome ?? 'no attempt'}`],
+  )
+}
