@@ -347,6 +347,17 @@ describe.each(Object.keys(expected))('%s', (route) => {
   })
 })
 
+it('deliveries to an endpoint of another owner are not even looked through', async () => {
+  const list = (endpoint: string) => () =>
+    api.request('GET', `/v1/deliveries?endpoint=${endpoint}`, { key: keys.owner! })
+  expect((await list(foreign.endpoint)()).body).toEqual({ data: [], next: null })
+  const [looked, notLooked] = [
+    await leastStatementsOf(list(own.endpoint)),
+    await leastStatementsOf(list(foreign.endpoint)),
+  ]
+  expect(notLooked).toBe(looked - 1)
+})
+
 it('the keys of an owner that is deleted end with it, and so do its tokens', async () => {
   await root('POST', '/v1/owners', { uid: 'gone' })
   const { key, id } = await api.createKey({ name: 'x', role: 'owner', owner: 'gone' })
