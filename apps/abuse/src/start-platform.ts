@@ -84,6 +84,7 @@ const CLI = fileURLToPath(new URL('../../cli/src/main.ts', import.meta.url))
 const WORKER = fileURLToPath(new URL('./abused-worker.ts', import.meta.url))
 const AUTHORITY = fileURLToPath(new URL('./certificates/ca.pem', import.meta.url))
 const ATTEMPT_TIMEOUT_MS = 2_000
+const CUT_MAX = 20
 const PAYLOAD_BYTES_MAX = 16_777_216
 
 /** The one block that deliveries may go to although it is not public: where the suite's receivers are. */
@@ -177,17 +178,19 @@ export async function startPlatform({ backend, dnsPort }: PlatformOptions): Prom
   const request: Platform['request'] = async (method, path, options = {}) => {
     const { body, key = secrets.apiKey, headers = {}, strict = false, signal } = options
     const isRaw = body === undefined || typeof body === 'string' || body instanceof Uint8Array
-    const response = await fetch(`${strict ? strictUrl : url}${path}`, {
-      method,
-      headers: {
-        ...(body !== undefined && { 'content-type': 'application/json' }),
-        ...(key !== null && { authorization: `Bearer ${key}` }),
-        ...headers,
-      },
-      ...(body !== undefined && { body: isRaw ? (body as string) : JSON.stringify(body) }),
-      redirect: 'manual',
-      signal: signal ?? AbortSignal.timeout(30_000),
-    })
+    const send = () =>
+      fetch(`${strict ? strictUrl : url}${path}`, {
+        method,
+        headers: {
+          ...(body !== undefined && { 'content-type': 'application/json' }),
+          ...(key !== null && { authorization: `Bearer ${key}` }),
+          ...headers,
+        },
+        ...(body !== undefined && { body: isRaw ? (body as string) : JSON.stringify(body) }),
+        redirect: 'manual',
+        signal: signal ?? AbortSignal.timeout(30_000),
+      })
+    const response = await whileNotCut(send)
     const text = await response.text()
     const isJson = /json/.test(response.headers.get('content-type') ?? '')
     return {
@@ -245,6 +248,21 @@ export async function startPlatform({ backend, dnsPort }: PlatformOptions): Prom
     },
     dumpTables: async () => (await tables("NOT IN ('pg_catalog', 'information_schema')")).join('\n'),
     close: () => owned.disposeAsync(),
+  }
+}
+
+/**
+ * A request that is refused for its size is answered before all of it is sent, and then the connection is closed.
+ * Whether the answer is read before the next write fails is chance.
+ */
+async function whileNotCut(send: () => Promise<Response>): Promise<Response> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await send()
+    } catch (error) {
+      const { code } = ((error as Error).cause ?? {}) as NodeJS.ErrnoException
+      if (tries === CUT_MAX || (code !== 'EPIPE' && code !== 'ECONNRESET')) throw error
+    }
   }
 }
 

@@ -5,6 +5,8 @@ import type { Platform } from './start-platform.ts'
 
 /** What a key with the role `emit` may do. */
 const EMITTERS = new Set(['emitMessage', 'emitMessages'])
+/** What a key with the role `read` may not get. */
+const SECRET = 'getEndpointSecret'
 
 /** A caller, and what a secured operation answers it. */
 interface Caller {
@@ -33,7 +35,11 @@ export async function tryRoles(platform: Platform): Promise<{ routesTimesRoles: 
       key: await makeKey(platform, 'emit'),
       refusal: ({ id }) => (EMITTERS.has(id) ? undefined : 403),
     },
-    { name: 'a key of no role', key: await makeKey(platform, 'nobody'), refusal: () => 403 },
+    {
+      name: 'a key for reading',
+      key: await makeKey(platform, 'read'),
+      refusal: ({ id, method }) => (method === 'GET' && id !== SECRET ? undefined : 403),
+    },
   ]
   const findings: string[] = []
   let tried = 0
