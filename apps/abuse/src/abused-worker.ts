@@ -43,7 +43,7 @@ logger.info('worker.ready')
 
 /** As dns.lookup answers, from one server. */
 function lookupAt(server: string): NonNullable<WorkerContext['lookup']> {
-  const resolver = new dns.Resolver({ timeout: 300, tries: 1 })
+  const resolver = new dns.Resolver({ timeout: 1_500, tries: 1 })
   resolver.setServers([server])
   return (hostname, _options, callback) => {
     const found = Promise.allSettled([resolver.resolve4(hostname), resolver.resolve6(hostname)])

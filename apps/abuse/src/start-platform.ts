@@ -83,7 +83,8 @@ export interface PlatformOptions {
 const CLI = fileURLToPath(new URL('../../cli/src/main.ts', import.meta.url))
 const WORKER = fileURLToPath(new URL('./abused-worker.ts', import.meta.url))
 const AUTHORITY = fileURLToPath(new URL('./certificates/ca.pem', import.meta.url))
-const ATTEMPT_TIMEOUT_MS = 2_000
+const ATTEMPT_TIMEOUT_MS = 3_000
+const CONNECT_TIMEOUT_MS = 2_000
 const CUT_MAX = 20
 const PAYLOAD_BYTES_MAX = 16_777_216
 
@@ -116,7 +117,7 @@ export async function startPlatform({ backend, dnsPort }: PlatformOptions): Prom
     POSTHORN_MASTER_KEY: secrets.masterKey,
     POSTHORN_PAYLOAD_MAX: String(PAYLOAD_BYTES_MAX),
     POSTHORN_ATTEMPT_TIMEOUT: `${ATTEMPT_TIMEOUT_MS}ms`,
-    POSTHORN_CONNECT_TIMEOUT: `${ATTEMPT_TIMEOUT_MS / 2}ms`,
+    POSTHORN_CONNECT_TIMEOUT: `${CONNECT_TIMEOUT_MS}ms`,
     POSTHORN_ENDPOINT_CONCURRENCY: '10',
     POSTHORN_WORKER_CONCURRENCY: '200',
     POSTHORN_DISABLE_AFTER: 'off',

@@ -43,7 +43,9 @@ export async function tryResponders(
   const cold = await platform.workerHolds()
   // The first of them warm up what stays: code, pools of buffers, prepared statements.
   const warmUp = Math.max(5, Math.floor(requests / 10))
-  await emitTo(platform, target, warmUp)
+  await emitTo(platform, target, 1)
+  await waitForAttempts(platform, target, 1)
+  await emitTo(platform, target, warmUp - 1)
   await waitForAttempts(platform, target, warmUp)
   const before = await settled(platform, cold.sockets + SOCKETS_OF_POOLS)
   await emitTo(platform, target, requests - warmUp)
