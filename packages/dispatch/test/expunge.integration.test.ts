@@ -133,6 +133,8 @@ describeEachBackend((backend) => {
   test('what a worker is sending at that moment is recorded, without the answer, and not tried again', async () => {
     await path.addEndpoint(ownerId, receiver.url, [TYPE])
     await path.addEndpoint(ownerId, `${receiver.url}/refusing`, [TYPE])
+    // Its next attempt would be due long after the test.
+    await rows(`UPDATE endpoints SET retry_policy = '{"delaysMs": [3600000]}'`)
     const held = receiver.hold()
     path.startDelivering()
     const id = await emit()
