@@ -35,7 +35,8 @@ export async function openPlantedStores(bug: PlantedBug, name: string): Promise<
       : { kind: 'redis', url: settings.redisUrl },
     logger,
   )
-  const vault = createVault(settings.masterKeys!)
+  const opened = createVault(settings.masterKeys!)
+  const vault = bug.decorateVault?.(opened) ?? opened
   const planted = withWorkerOptions(backend, bug.workerOptions ?? {})
   return { store, vault, backend: planted, settings, logger, shutdown }
 }

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { decodeId } from '@posthorn/contracts'
 import type { Accept, AcceptedMessage } from '@posthorn/dispatch'
+import type { Vault } from '@posthorn/store'
 import { allFaults } from './faults/all-faults.ts'
 import type { Random } from './seeded-random.ts'
 import type { Field } from './start-field.ts'
@@ -13,6 +14,8 @@ export interface PlantedBug {
   statements?: Record<string, (text: string) => string>
   /** The API's acceptance, as it would be with the bug. */
   decorateAccept?(accept: Accept): Accept
+  /** What secrets are read with, as it would be with the bug. */
+  decorateVault?(vault: Vault): Vault
   /** BullMQ's, over those of production. */
   workerOptions?: Record<string, number>
   /** Whose programs have it. */
@@ -268,9 +271,14 @@ export const plantedBugs: readonly PlantedBug[] = [
   {
     name: 'signed-with-another-secret',
     process: 'worker',
-    statements: {
-      'load-delivery-targets': (text) => replace(text, 's.endpoint_id = e.id', 's.endpoint_id <> e.id'),
-    },
+    // A secret that is read for another endpoint cannot be opened: the mistake would be made after that.
+    decorateVault: (vault) => ({
+      ...vault,
+      unwrap(ownerId, wrapped) {
+        const key = vault.unwrap(ownerId, wrapped)
+        return { ...key, open: (place, sealed) => Buffer.from(key.open(place, sealed)).reverse() }
+      },
+    }),
     caughtBy: ['unverified'],
   },
 ]
