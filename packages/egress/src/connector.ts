@@ -4,6 +4,7 @@ import { checkServerIdentity, connect as connectTls, createSecureContext } from 
 import { formatDuration } from '@posthorn/runtime'
 import type { buildConnector } from 'undici'
 import { type AddressRule, describeRefusal } from './address-rule.ts'
+import { boundAnswers } from './bound-answers.ts'
 import { type EgressProxy, openTunnel } from './egress-proxy.ts'
 import type { EndpointTls } from './endpoint-tls.ts'
 import { portNumber, refusePort, refuseScheme, type UrlLimits } from './url-limits.ts'
@@ -198,6 +199,7 @@ export function createConnector(options: ConnectorOptions): buildConnector.conne
       clearTimeout(timer)
       timings[phase] = performance.now() - phaseStartedAt
       socket!.off('error', onError)
+      boundAnswers(socket!)
       onConnected(timings)
       callback(null, socket!)
       onHandedOver()

@@ -1,4 +1,5 @@
 import { errors } from 'undici'
+import { ANSWER_TOO_LARGE } from './bound-answers.ts'
 import { ConnectError, type ConnectFailureCode } from './connector.ts'
 
 /** Milliseconds. The first three are there only when the request opened a new connection. */
@@ -69,6 +70,8 @@ export function failureOf(error: Error & { code?: string }, status: number | und
     case 'ERR_ASSERTION':
       // How its parser ends on a status below 100.
       return notHttp
+    case ANSWER_TOO_LARGE:
+      return { code: 'invalid_response', detail: 'the answer goes on without an end' }
     case 'UND_ERR_HEADERS_OVERFLOW':
       return { code: 'headers_too_large', detail: 'the headers of the answer are too large' }
     case 'UND_ERR_INVALID_ARG':

@@ -149,6 +149,16 @@ describe('an answer', () => {
     expect(server.accepted).toBe(1)
   })
 
+  test('counts by itself, however many came before on its connection', async () => {
+    const server = await serve((socket) => socket.write(answer(200, 'x'.repeat(16_384))))
+    const post = posting()
+    for (let sent = 0; sent < 80; sent += 1) {
+      expect(await send(post, server)).toMatchObject({ kind: 'answered', status: 200 })
+      await untilIdle()
+    }
+    expect(server.accepted).toBe(1)
+  })
+
   test.each([
     ['one byte over the limit', (socket: Socket) => void socket.write(answer(200, 'x'.repeat(16_385)))],
     ['without an end', (socket: Socket) => endless(socket, 'HTTP/1.1 200 OK\r\n\r\n', 'x'.repeat(65_536))],
@@ -302,6 +312,16 @@ describe('a hostile or broken endpoint ends as a failure with its own code', () 
       'invalid_response',
       'floods interim answers',
       (socket) => endless(socket, '', 'HTTP/1.1 102 Processing\r\n\r\n'),
+    ],
+    [
+      'invalid_response',
+      'sends a status line without an end',
+      (socket) => endless(socket, 'HTTP/1.1 200 ', 'OK'),
+    ],
+    [
+      'invalid_response',
+      'sends a chunk extension without an end',
+      (socket) => endless(socket, 'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1;x=', 'y'),
     ],
     [
       'headers_too_large',
