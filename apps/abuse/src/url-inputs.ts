@@ -1,5 +1,5 @@
 import type { DnsZone } from './dns-server.ts'
-import { ALLOWED_ADDRESS } from './start-platform.ts'
+import { ALLOWED_ADDRESS, REFUSED_PORT } from './start-platform.ts'
 
 /** A URL that an endpoint might be given, and what each gate makes of it. */
 export interface UrlInput {
@@ -140,6 +140,14 @@ const metadata = [
   'https://169.254.169.254/',
 ]
 
+/** To a host that may be reached, by its text. */
+const unsendable = [
+  'http://public.abuse.example:0/',
+  'ftp://public.abuse.example/',
+  'ws://public.abuse.example/',
+  `http://public.abuse.example/${'\u00e9'.repeat(1_000)}`,
+]
+
 /** What one parser reads as one host and another as the next. */
 function trickyUrls(canary: string, port: number): string[] {
   return [
@@ -252,11 +260,11 @@ const names: Record<string, ReturnType<DnsZone> | { turns: readonly string[] }> 
 }
 
 export const ALLOWED_NAME = 'allowed.abuse.example'
-/** Of responders: each has a name of its own, so that none shares a connection. */
-const RESPONDERS = /^responder-[a-z0-9-]+\.abuse\.example$/
+/** Each has a name of its own, so that none shares a connection. */
+export const RESPONDERS = /^responder-[a-z0-9-]+\.abuse\.example$/
 
 export const zone: DnsZone = (name, times) => {
-  if (name === ALLOWED_NAME || RESPONDERS.test(name)) return { addresses: [ALLOWED_ADDRESS] }
+  if (name === ALLOWED_NAME) return { addresses: [ALLOWED_ADDRESS] }
   const answer = names[name.replace(/\.abuse\.example$/, '')]
   // Whatever else is asked for is private.
   if (answer === undefined) return { addresses: ['127.0.0.1'] }
@@ -278,6 +286,12 @@ export function urlInputs(port: number): UrlInput[] {
     ...encodedIpv4.map(literal),
     ...privateNames.map(literal),
     ...metadata.map((url): UrlInput => ({ url, atRegistration: 'refused', atConnect: 'refused' })),
+    ...unsendable.map((url): UrlInput => ({ url, atRegistration: 'refused', atConnect: 'unsent' })),
+    {
+      url: `http://${ALLOWED_ADDRESS}:${REFUSED_PORT}/`,
+      atRegistration: 'refused',
+      atConnect: 'refused',
+    },
     ...trickyUrls(`127.0.0.1:${port}`, port).map(
       (url): UrlInput => ({ url, atRegistration: 'refused', atConnect: isWhole(url) ? 'any' : 'unsent' }),
     ),
