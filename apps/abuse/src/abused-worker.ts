@@ -9,8 +9,7 @@ import { createQueueBackend } from '@posthorn/queue'
 import { createLogger, onShutdown, parseSettings } from '@posthorn/runtime'
 import { createStore, createVault, waitForDatabase } from '@posthorn/store'
 import { startWorker, type WorkerContext } from '@posthorn/worker'
-import { ALLOWED_ADDRESS } from './start-platform.ts'
-import { RESPONDERS } from './url-inputs.ts'
+import { ALLOWED_ADDRESS, RESPONDER_NAMES } from './addresses.ts'
 
 const settings = parseSettings(process.env)
 const logger = createLogger({ level: settings.logLevel, name: 'posthorn-worker' })
@@ -56,7 +55,7 @@ function lookupAt(server: string): NonNullable<WorkerContext['lookup']> {
   const resolver = new dns.Resolver({ timeout: 1_500, tries: 1 })
   resolver.setServers([server])
   return (hostname, _options, callback) => {
-    if (RESPONDERS.test(hostname)) {
+    if (RESPONDER_NAMES.test(hostname)) {
       setImmediate(() => callback(null, [{ address: ALLOWED_ADDRESS, family: 4 }]))
       return
     }

@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { createServer, type Server, type Socket } from 'node:net'
-import { ALLOWED_ADDRESS } from './start-platform.ts'
+import { ALLOWED_ADDRESS } from './addresses.ts'
 
 /** Listeners that nobody may reach, and beside them one that deliveries may go to, all on one port. */
 export interface Canaries {

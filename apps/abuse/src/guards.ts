@@ -4,7 +4,7 @@ import { pathToFileURL } from 'node:url'
 export const PARTS = [
   ...['urls', 'responders', 'headers', 'payloads', 'fuzz', 'roles', 'limits', 'leaks', 'cost'],
 ] as const
-export type Part = string
+export type Part = (typeof PARTS)[number]
 
 /** Text of a source file, and what stands there without the guard. */
 interface Edit {
@@ -84,7 +84,11 @@ const keptPlain: readonly Edit[] = [
     from: 'return Buffer.concat([Buffer.of(VERSION), nonce, cipher.getAuthTag(), ...encrypted])',
     to: 'return Buffer.concat([Buffer.from(plain)].slice(0, encrypted.length))',
   },
-  { file: VAULT, from: /const tagAt = 1 \+ NONCE_BYTES\n/, to: 'if (bytes.length > 0) return Buffer.from(bytes)\n$&' },
+  {
+    file: VAULT,
+    from: /const tagAt = 1 \+ NONCE_BYTES\n/,
+    to: 'if (bytes.length > 0) return Buffer.from(bytes)\n$&',
+  },
 ]
 /** A line that somebody could write while looking for a mistake. */
 const carelessLine = (fields: string): Edit => ({
@@ -125,7 +129,11 @@ export const guards: readonly Guard[] = [
     name: 'second-reading',
     without: 'the registries are not read a second time',
     edits: [
-      { file: ADDRESS_RULE, from: 'secondReading(text) === undefined', to: "secondReading('8.8.8.8') === undefined" },
+      {
+        file: ADDRESS_RULE,
+        from: 'secondReading(text) === undefined',
+        to: "secondReading('8.8.8.8') === undefined",
+      },
     ],
     part: 'urls',
     mark: DISAGREE,
@@ -265,14 +273,18 @@ export const guards: readonly Guard[] = [
   {
     name: 'https-only',
     without: 'POSTHORN_EGRESS_HTTPS_ONLY means nothing',
-    edits: [{ file: egress('url-limits'), from: 'limits.httpsOnly === true', to: 'limits.httpsOnly === null' }],
+    edits: [
+      { file: egress('url-limits'), from: 'limits.httpsOnly === true', to: 'limits.httpsOnly === null' },
+    ],
     part: 'limits',
     mark: HARDENED,
   },
   {
     name: 'ports',
     without: 'POSTHORN_EGRESS_PORTS means nothing',
-    edits: [{ file: egress('url-limits'), from: 'if (ports.length === 0 ||', to: 'if (ports.length >= 0 ||' }],
+    edits: [
+      { file: egress('url-limits'), from: 'if (ports.length === 0 ||', to: 'if (ports.length >= 0 ||' },
+    ],
     part: 'limits',
     mark: HARDENED,
   },
@@ -333,7 +345,11 @@ export const guards: readonly Guard[] = [
     name: 'body-bytes',
     without: 'the body of an answer has no limit',
     edits: [
-      { file: EXCHANGE, from: 'const room = this.#options.responseBytesMax - this.#bodyBytes', to: 'const room = 1 << 30' },
+      {
+        file: EXCHANGE,
+        from: 'const room = this.#options.responseBytesMax - this.#bodyBytes',
+        to: 'const room = 1 << 30',
+      },
     ],
     part: 'responders',
     responders: ['a body of 64 KB'],
@@ -343,7 +359,11 @@ export const guards: readonly Guard[] = [
     name: 'interim-answers',
     without: 'any number of 1xx is waited through',
     edits: [
-      { file: EXCHANGE, from: 'if (this.#interimAnswers > interimAnswersMax)', to: 'if (this.#interimAnswers < 0)' },
+      {
+        file: EXCHANGE,
+        from: 'if (this.#interimAnswers > interimAnswersMax)',
+        to: 'if (this.#interimAnswers < 0)',
+      },
     ],
     part: 'responders',
     responders: ['20 times 1xx, then an answer'],
@@ -404,9 +424,14 @@ export const guards: readonly Guard[] = [
   },
   {
     name: 'tls-version',
-    without: 'TLS 1.0 is spoken: neither our setting, nor the default of Node, nor the level of OpenSSL forbids it',
+    without:
+      'TLS 1.0 is spoken: neither our setting, nor the default of Node, nor the level of OpenSSL forbids it',
     edits: [
-      { file: CONNECTOR, from: "minVersion: 'TLSv1.2',", to: "minVersion: 'TLSv1', ciphers: 'ALL:@SECLEVEL=0'," },
+      {
+        file: CONNECTOR,
+        from: "minVersion: 'TLSv1.2',",
+        to: "minVersion: 'TLSv1', ciphers: 'ALL:@SECLEVEL=0',",
+      },
     ],
     part: 'responders',
     responders: ['TLS 1.0', 'TLS 1.1'],
@@ -415,7 +440,9 @@ export const guards: readonly Guard[] = [
   {
     name: 'signature',
     without: 'the signature is not that of the bytes that are sent',
-    edits: [{ file: 'packages/signing/src/sign.ts', from: '.update(head).update(body)', to: '.update(head)' }],
+    edits: [
+      { file: 'packages/signing/src/sign.ts', from: '.update(head).update(body)', to: '.update(head)' },
+    ],
     part: 'headers',
     mark: 'deliveries that do not verify',
   },
@@ -459,7 +486,13 @@ export const guards: readonly Guard[] = [
   {
     name: 'body-limit',
     without: 'a body may be of any size',
-    edits: [{ file: api('routes/messages'), from: 'bodyLimit: settings.payloadBytesMax,', to: 'bodyLimit: 1 << 30,' }],
+    edits: [
+      {
+        file: api('routes/messages'),
+        from: 'bodyLimit: settings.payloadBytesMax,',
+        to: 'bodyLimit: 1 << 30,',
+      },
+    ],
     part: 'payloads',
     mark: PAYLOADS,
   },
@@ -473,7 +506,9 @@ export const guards: readonly Guard[] = [
   {
     name: 'nesting',
     without: 'a body may be nested as deep as it likes',
-    edits: [{ file: api('json-members'), from: 'if (scan.depth + open > scan.depthMax)', to: 'if (open < 0)' }],
+    edits: [
+      { file: api('json-members'), from: 'if (scan.depth + open > scan.depthMax)', to: 'if (open < 0)' },
+    ],
     part: 'payloads',
     mark: PAYLOADS,
   },
@@ -711,7 +746,7 @@ export const guards: readonly Guard[] = [
     name: 'logger-texts',
     without: 'texts of a log line are not redacted, and a careless line quotes a URL with a password',
     edits: [
-      carelessLine('note: `through ${process.env.POSTHORN_EGRESS_PROXY}`'),
+      carelessLine("note: 'through '.concat(String(process.env.POSTHORN_EGRESS_PROXY))"),
       { file: LOGGER, from: 'hooks: { streamWrite: redactText },', to: '' },
     ],
     part: 'leaks',

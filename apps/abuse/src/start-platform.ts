@@ -12,6 +12,7 @@ import {
 } from '@posthorn/testkit'
 import { Redis } from 'ioredis'
 import pg from 'pg'
+import { ALLOWED_CIDR, WORKER_PORTS } from './addresses.ts'
 import { type Guard, TAKEN_OUT } from './guards.ts'
 
 export type Backend = 'postgres' | 'redis'
@@ -77,8 +78,8 @@ export interface Platform {
   withoutWorker<T>(act: () => Promise<T>): Promise<T>
   /** Of the processes that deliver: API, worker and PostgreSQL. */
   pids: { api: number; worker: number; postgres: number }
-  /** Runs a script of the suite with the settings of the hardened set-up. @returns what it printed */
-  runHardened(script: string, ...args: string[]): Promise<string>
+  /** Runs a script of the suite with the settings of the worker, and these. @returns what it printed */
+  run(script: string, args: readonly string[], settings?: Record<string, string>): Promise<string>
   /** All that its processes said. */
   logs(): string
   /** Every key and value of the queue's store, as text. */
@@ -107,17 +108,6 @@ const PAYLOAD_BYTES_MAX = 16_777_216
 const PATIENCE_MS = 30_000
 /** Without a guard, what is lost is expected to be. */
 const PATIENCE_WITHOUT_MS = 8_000
-
-/**
- * All but those of a few services. Those of http and https are among them, so that an address on them is refused
- * for what it is.
- */
-const WORKER_PORTS = '9,80,443,1024-65535'
-export const REFUSED_PORT = 22
-
-/** The one block that deliveries may go to although it is not public: where the suite's receivers are. */
-const ALLOWED_CIDR = '127.77.0.0/16'
-export const ALLOWED_ADDRESS = '127.77.0.1'
 
 export async function startPlatform({ backend, dnsPort, without }: PlatformOptions): Promise<Platform> {
   await using stack = new AsyncDisposableStack()
@@ -151,6 +141,7 @@ export async function startPlatform({ backend, dnsPort, without }: PlatformOptio
     POSTHORN_DISABLE_AFTER: 'off',
     // Of which the suite makes more than anybody else.
     POSTHORN_AUTH_FAILURE_LIMIT: 'off',
+    POSTHORN_API_RATE_LIMIT: 'off',
     // Everything is said: what leaks at some level leaks.
     POSTHORN_LOG_LEVEL: 'trace',
     // Trusted like the system's own, so that a certificate is refused for what is wrong with it.
@@ -299,8 +290,9 @@ export async function startPlatform({ backend, dnsPort, without }: PlatformOptio
         process.kill(worker.pid, 'SIGCONT')
       }
     },
-    async runHardened(script, ...args) {
-      const running = spawnNode(fileURLToPath(new URL(script, import.meta.url)), args, { env: hardened })
+    async run(script, args, settings = {}) {
+      const env = { ...exempted, ...settings }
+      const running = spawnNode(fileURLToPath(new URL(script, import.meta.url)), [...args], { env })
       processes.push(running)
       const { code } = await running.exited
       if (code !== 0) throw new Error(`${script} ended with ${code}: ${running.stderr()}`)

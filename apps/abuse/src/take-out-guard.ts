@@ -20,7 +20,8 @@ registerHooks({
 
 function heldToLoopback(source: string): string {
   const from = 'socket = connectTcp({\n'
-  if (!source.includes(from)) throw new Error('The connector dials otherwise: nothing holds it to this machine.')
+  if (!source.includes(from))
+    throw new Error('The connector dials otherwise: nothing holds it to this machine.')
   const list = new URL('./beyond-loopback.ts', import.meta.url)
   return `import { beyondLoopback } from '${list}'\n${source.replace(from, `${from}blockList: beyondLoopback,\n`)}`
 }

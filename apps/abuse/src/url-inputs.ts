@@ -1,5 +1,5 @@
+import { ALLOWED_ADDRESS, REFUSED_PORT } from './addresses.ts'
 import type { DnsZone } from './dns-server.ts'
-import { ALLOWED_ADDRESS, REFUSED_PORT } from './start-platform.ts'
 
 /** A URL that an endpoint might be given, and what each gate makes of it. */
 export interface UrlInput {
@@ -260,8 +260,6 @@ const names: Record<string, ReturnType<DnsZone> | { turns: readonly string[] }> 
 }
 
 export const ALLOWED_NAME = 'allowed.abuse.example'
-/** Each has a name of its own, so that none shares a connection. */
-export const RESPONDERS = /^responder-[a-z0-9-]+\.abuse\.example$/
 
 export const zone: DnsZone = (name, times) => {
   if (name === ALLOWED_NAME) return { addresses: [ALLOWED_ADDRESS] }
