@@ -52,13 +52,14 @@ logger.info('worker.ready')
  * would not be: what they answer is tried, and a machine that is busy with that would be late with names.
  */
 function lookupAt(server: string): NonNullable<WorkerContext['lookup']> {
-  const resolver = new dns.Resolver({ timeout: 1_500, tries: 1 })
-  resolver.setServers([server])
   return (hostname, _options, callback) => {
     if (RESPONDER_NAMES.test(hostname)) {
       setImmediate(() => callback(null, [{ address: ALLOWED_ADDRESS, family: 4 }]))
       return
     }
+    // One for each name: an answer that is no DNS ends all questions that its resolver has asked and not heard of.
+    const resolver = new dns.Resolver({ timeout: 1_500, tries: 1 })
+    resolver.setServers([server])
     const found = Promise.allSettled([resolver.resolve4(hostname), resolver.resolve6(hostname)])
     void found.then(([four, six]) => {
       const addresses: LookupAddress[] = [

@@ -43,9 +43,11 @@ export async function measureCost(
     const deliveryUs = await cpuOfDelivery(platform, url, deliveries)
     const percent = (100 * guardsUs) / deliveryUs
     const cost = {
-      guardedUs: median(measured.map((one) => one.guardedUs)),
-      plainUs: median(measured.map((one) => one.plainUs)),
-      ...{ guardsUs, deliveryUs, percent },
+      guardedUs: tenths(median(measured.map((one) => one.guardedUs))),
+      plainUs: tenths(median(measured.map((one) => one.plainUs))),
+      guardsUs: tenths(guardsUs),
+      deliveryUs: tenths(deliveryUs),
+      percent: tenths(percent),
     }
     const note = (what: string, found: string): Mark => ({
       what,
@@ -114,6 +116,10 @@ async function delivered(platform: Platform, eventType: string): Promise<number>
     [eventType],
   )
   return row!.count
+}
+
+function tenths(value: number): number {
+  return Math.round(value * 10) / 10
 }
 
 function median(values: readonly number[]): number {

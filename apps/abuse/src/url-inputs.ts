@@ -6,8 +6,11 @@ export interface UrlInput {
   url: string
   /** Of an API without exceptions. `accepted`: a name tells nothing before it is looked up. */
   atRegistration: 'refused' | 'accepted'
-  /** `refused`: its own outcome; `unsent`: that, or any other without a connection; `any`: but no canary. */
-  atConnect: 'refused' | 'unsent' | 'any'
+  /**
+   * `refused`: its own outcome; `unsent`: that, or any other without a connection; `changing`: refused or delivered,
+   * as the name is when it is looked up; `any`: but no canary.
+   */
+  atConnect: 'refused' | 'unsent' | 'changing' | 'any'
 }
 
 /** First and last of each block of the IANA registries that is not public, and of what it may be taken for. */
@@ -259,6 +262,13 @@ const names: Record<string, ReturnType<DnsZone> | { turns: readonly string[] }> 
   empty: { addresses: [] },
 }
 
+/** They stand for no address. */
+const UNANSWERED = new Set(['silent', 'garbage', 'missing', 'failing', 'empty'])
+
+function isChanging(name: string): boolean {
+  return 'turns' in names[name]!
+}
+
 export const ALLOWED_NAME = 'allowed.abuse.example'
 
 export const zone: DnsZone = (name, times) => {
@@ -298,11 +308,12 @@ export function urlInputs(port: number): UrlInput[] {
       return {
         url,
         atRegistration: isWhole(url) ? 'accepted' : 'refused',
-        atConnect: name.startsWith('rebind') ? 'any' : 'unsent',
+        atConnect:
+          !isWhole(url) || UNANSWERED.has(name) ? 'unsent' : isChanging(name) ? 'changing' : 'refused',
       }
     }),
     ...['ONLY-LOOPBACK.abuse.example.', 'only-loopback\u3002abuse\u3002example', 'both.abuse.example.'].map(
-      (host): UrlInput => ({ ...literal(host), atRegistration: 'accepted' }),
+      (host): UrlInput => ({ ...literal(host), atRegistration: 'accepted', atConnect: 'refused' }),
     ),
   ]
 }

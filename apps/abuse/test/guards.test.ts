@@ -15,3 +15,12 @@ it('a guard whose text is not there any more is told of', () => {
     'a.ts has no if (vetted) any more',
   )
 })
+
+it('docs/security-suite.md has every guard, what is without it and what finds that out', () => {
+  const rows = source('docs/security-suite.md')
+    .split('\n')
+    .map((line) => line.split('|').map((cell) => cell.trim()))
+  for (const { name, without, part, mark } of guards) {
+    expect(rows).toContainEqual(['', `\`${name}\``, without, `\`${part}\``, mark, ''])
+  }
+})
