@@ -1,7 +1,8 @@
-// A worker as `posthorn worker` composes it, but for three things that the suite needs: names are looked up at
-// its own DNS server, no circuit breaker opens (the suite means to fail a thousand times), and SIGWINCH makes it
-// say what it holds, and how long it stood still since it said so before.
+// A worker as `posthorn worker` composes it, but for four things that the suite needs: names are looked up at
+// its own DNS server, no circuit breaker opens (the suite means to fail a thousand times), its log goes into a file,
+// and SIGWINCH makes it say what it holds, and how long it stood still since it said so before.
 import { promises as dns, type LookupAddress } from 'node:dns'
+import { openSync, writeSync } from 'node:fs'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
@@ -12,7 +13,13 @@ import { startWorker, type WorkerContext } from '@posthorn/worker'
 import { ALLOWED_ADDRESS, RESPONDER_NAMES } from './addresses.ts'
 
 const settings = parseSettings(process.env)
-const logger = createLogger({ level: settings.logLevel, name: 'posthorn-worker' })
+// Into a file: a pipe that the suite, busy with floods, does not read would hold the worker up with every line.
+const log = openSync(process.env.POSTHORN_TEST_LOG!, 'a')
+const logger = createLogger({
+  level: settings.logLevel,
+  name: 'posthorn-worker',
+  destination: { write: (line) => void writeSync(log, line) },
+})
 const shutdown = onShutdown({ logger, boundMs: 30_000 })
 const databaseUrl = settings.databaseUrl!
 const store = createStore(databaseUrl, { max: 20, applicationName: 'posthorn-worker' })
@@ -48,6 +55,7 @@ process.on('SIGWINCH', () => {
   delays.reset()
 })
 logger.info('worker.ready')
+process.stdout.write('worker.ready\n')
 
 /**
  * As dns.lookup answers, from one server. Names of responders are not asked for there, as those of a hosts file

@@ -1,5 +1,7 @@
 import { randomBytes } from 'node:crypto'
-import { readdirSync, readlinkSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import {
   freePort,
@@ -118,6 +120,10 @@ export async function startPlatform({ backend, dnsPort, without }: PlatformOptio
   const redis = backend === 'redis' ? await startRedis() : undefined
   stack.defer(async () => await redis?.stop())
 
+  const dir = mkdtempSync(join(tmpdir(), 'posthorn-abuse-'))
+  stack.defer(() => rmSync(dir, { recursive: true, force: true }))
+  const workerLog = join(dir, 'worker.log')
+
   const secrets: OperatorSecrets = {
     apiKey: `phk_canary${randomBytes(16).toString('hex')}`,
     masterKey: randomBytes(32).toString('base64'),
@@ -184,6 +190,7 @@ export async function startPlatform({ backend, dnsPort, without }: PlatformOptio
       {
         ...exempted,
         POSTHORN_TEST_DNS: `127.0.0.1:${dnsPort}`,
+        POSTHORN_TEST_LOG: workerLog,
         POSTHORN_EGRESS_PORTS: WORKER_PORTS,
       },
       /worker\.ready/,
@@ -301,7 +308,11 @@ export async function startPlatform({ backend, dnsPort, without }: PlatformOptio
       if (code !== 0) throw new Error(`${script} ended with ${code}: ${running.stderr()}`)
       return running.stdout()
     },
-    logs: () => processes.map((running) => running.stdout() + running.stderr()).join('\n'),
+    logs: () =>
+      [
+        readFileSync(workerLog, 'utf8'),
+        ...processes.map((running) => running.stdout() + running.stderr()),
+      ].join('\n'),
     async dumpQueue() {
       if (queue === undefined) return (await tables("LIKE 'posthorn\\_queue%'")).join('\n')
       const dumped: string[] = []

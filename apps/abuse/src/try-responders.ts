@@ -58,18 +58,25 @@ export async function tryResponders(
     running.map(({ url }) => url),
   )
   const cold = await platform.workerHolds()
-  // The first of them warm up what stays: code, pools of buffers, prepared statements. That matters to memory only.
+  const expired = running.find(({ responder }) => responder.name === EXPIRED)
+  const leak = expired === undefined ? undefined : await targetUrls(platform, [expired.url])
+  // The first of them warm up what stays: code, pools of buffers, prepared statements, and what a burst of handshakes
+  // leaves to the garbage collector. That matters to memory only.
   const warmUp = isMemoryJudged ? Math.floor(requests / 10) : 0
   if (isMemoryJudged) {
     await emitTo(platform, target, 1)
     await waitForAttempts(platform, target, 1)
     await emitTo(platform, target, warmUp - 1)
     await waitForAttempts(platform, target, warmUp)
+    if (leak !== undefined) {
+      await emitTo(platform, leak, badCertificates / 10)
+      await waitForAttempts(platform, leak, badCertificates / 10)
+    }
   }
   const before = isMemoryJudged ? await settled(platform, cold.sockets + SOCKETS_OF_POOLS) : cold
   await emitTo(platform, target, requests - warmUp)
   const attempts = await waitForAttempts(platform, target, requests, 2 * platform.patienceMs)
-  const { stallMs } = await platform.workerHolds()
+  const crowded = await settled(platform, cold.sockets + SOCKETS_OF_POOLS)
   const judged = byEndpoint(target, attempts).map((made, at) => judge(platform, running[at]!, made, requests))
 
   for (const [at, made] of byEndpoint(target, attempts).entries()) {
@@ -80,10 +87,8 @@ export async function tryResponders(
     say(`${chosen[at]!.name}: ${counts.join(', ')}; at most ${slowest} ms`)
   }
   const refused: Attempted[] = []
-  const expired = running.find(({ responder }) => responder.name === EXPIRED)
-  if (expired !== undefined) {
-    const leak = await targetUrls(platform, [expired.url])
-    await emitTo(platform, leak, badCertificates)
+  if (expired !== undefined && leak !== undefined) {
+    await emitTo(platform, leak, isMemoryJudged ? badCertificates - badCertificates / 10 : badCertificates)
     refused.push(...(await waitForAttempts(platform, leak, badCertificates, 2 * platform.patienceMs)))
     judged.push(judge(platform, expired, refused, badCertificates))
   }
@@ -152,7 +157,7 @@ export async function tryResponders(
       },
       {
         what: 'longest that the worker stood still',
-        found: `${stallMs} ms`,
+        found: `${crowded.stallMs} ms`,
         mark: NOTE,
         held: true,
         findings: [],
@@ -168,6 +173,13 @@ export async function tryResponders(
         responses,
         leaked > 0 ? [`${leaked} more than before, beyond those of the pools`] : [],
       ),
+      {
+        what: 'memory: cold, warm, after the crowd, after the certificates',
+        found: `${[cold, before, crowded, after].map(({ rssMb }) => rssMb.toFixed(0)).join(', ')} MB`,
+        mark: NOTE,
+        held: true,
+        findings: [],
+      },
       {
         what: 'growth of memory',
         found: `${growths.map((mb) => mb.toFixed(0)).join(', then ')} MB (in use ${inUse} MB)`,
