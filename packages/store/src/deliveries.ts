@@ -1,4 +1,5 @@
 import { lowestId } from '@posthorn/contracts'
+import { isOfMessage } from './delivery-ids.ts'
 import { KEEP_LAST_ATTEMPT } from './keep-last-attempt.ts'
 import type { Pool } from './pool.ts'
 import { type Conditions, type Listed, type Page, scanList } from './scan-list.ts'
@@ -57,7 +58,7 @@ export function listDeliveries(
   page: Page,
 ): Promise<Listed<DeliveryRecord>> {
   const given: Record<string, Conditions[number]> = {
-    messageId: [(p) => `t.message_id = ${p}`, messageId],
+    messageId: [(p) => isOfMessage('t', `${p}::uuid`), messageId],
     endpointId: [(p) => `t.endpoint_id = ${p}`, endpointId],
     ownerId: [(p) => `t.owner_id = ${p}`, ownerId],
     state: [(p) => `t.state = ${p}`, state],
