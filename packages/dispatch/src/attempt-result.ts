@@ -28,7 +28,7 @@ export function attemptResult(attempted: Attempted): { result: AttemptResult; di
       number,
       startedAt,
       durationMs: outcome.durationMs,
-      timings: JSON.stringify(outcome.timings, hundredths),
+      timings: outcome.timings,
       next: next.state === 'pending' ? { state: 'pending', delayMs: next.delayMs } : { state: next.state },
       ...(outcome.kind === 'answered'
         ? {
@@ -57,11 +57,6 @@ export function policyOutcome(outcome: PostOutcome, startedAt: Date): Outcome {
     status: outcome.status,
     ...(retryAfterMs !== undefined && { retryAfterMs }),
   }
-}
-
-/** A clock's further digits are noise, and are stored for every attempt. */
-function hundredths(_name: string, value: unknown): unknown {
-  return typeof value === 'number' ? Math.round(value * 100) / 100 : value
 }
 
 /** PostgreSQL's text holds every character but this one. */

@@ -145,7 +145,7 @@ describe('each outcome: what is recorded, what becomes of the delivery, what is 
       outcome: recorded,
       startedAt,
       durationMs: 10,
-      timings: '{"totalMs":10}',
+      timings,
       ...(outcome.kind === 'answered'
         ? {
             status: outcome.status,

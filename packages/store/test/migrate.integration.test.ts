@@ -65,6 +65,7 @@ test('an empty database gets every table and the partitions of the days ahead', 
     '20261125000310_expunge',
     '20261125000400_endpoint_tls',
     '20261126000100_delivery_ids',
+    '20261126000200_timings',
   ])
   expect(await tables()).toEqual([
     '_prisma_migrations',
@@ -156,9 +157,10 @@ test('attempts that were logged before deliveries had their last ones stay in th
   await pool.query(
     `INSERT INTO attempts (delivery_id, number, id, started_at, duration_ms, outcome, status, detail, timings,
        response_headers, response_body, response_body_truncated)
-     SELECT id, n, uuidv7(), '2026-11-25 12:00Z', n * 10, 'rejected', 500 + n, 'why', '{"totalMs":1.5}',
+     SELECT id, n, uuidv7(), '2026-11-25 12:00Z', n * 10, 'rejected', 500 + n, 'why', t.timings,
        '[["a","b"]]', 'half', n = 2
-     FROM unnest($1::uuid[]) AS id, generate_series(1, 2) AS n`,
+     FROM unnest($1::uuid[]) AS id, (VALUES
+       (1, '{"dnsMs":1,"connectMs":2.5,"tlsMs":3.25,"firstByteMs":9.07,"totalMs":10.01}'::json), (2, NULL)) AS t (n, timings)`,
     [made.rows.map(({ id }) => id)],
   )
   const days = async () =>
@@ -176,8 +178,11 @@ test('attempts that were logged before deliveries had their last ones stay in th
     const attempts = await listAttempts(pool, id, { limit: 10 })
     expect(attempts).toEqual(
       [1, 2].map((number) => ({
-        ...{ number, startedAt: new Date('2026-11-25T12:00:00Z'), durationMs: number * 10 },
-        ...{ outcome: 'rejected', status: 500 + number, detail: 'why', timings: { totalMs: 1.5 } },
+        ...{ number, startedAt: new Date('2026-11-25T12:00:00Z') },
+        ...(number === 1
+          ? { dnsMs: 1, connectMs: 2.5, tlsMs: 3.25, firstByteMs: 9.07, durationMs: 10.01 }
+          : { dnsMs: null, connectMs: null, tlsMs: null, firstByteMs: null, durationMs: 20 }),
+        ...{ outcome: 'rejected', status: 500 + number, detail: 'why' },
         ...{ responseHeaders: [['a', 'b']], responseBody: Buffer.from('half') },
         responseBodyTruncated: number === 2,
       })),
