@@ -17,7 +17,10 @@ export const Attempt = Type.Object(
         'In milliseconds: totalMs, firstByteMs where an answer began, and dnsMs, connectMs and tlsMs where it opened a connection.',
     }),
     responseHeaders: Type.Union([
-      Type.Array(Type.Array(Type.String()), { description: 'Pairs of name and value.' }),
+      Type.Array(Type.Array(Type.String()), {
+        description:
+          'Pairs of name and value, without those that only speak of the connection, such as keep-alive.',
+      }),
       Type.Null(),
     ]),
     responseBody: Type.Union([

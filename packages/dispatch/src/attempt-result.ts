@@ -1,6 +1,7 @@
 import type { RetryPolicy } from '@posthorn/contracts'
 import type { PostOutcome } from '@posthorn/egress'
 import type { AttemptResult, ClaimedDelivery } from '@posthorn/store'
+import { endToEndHeaders } from './end-to-end-headers.ts'
 import { nextState, type Outcome, parseRetryAfter } from './retry-policy.ts'
 
 export interface Attempted {
@@ -34,7 +35,7 @@ export function attemptResult(attempted: Attempted): { result: AttemptResult; di
         ? {
             outcome: next.state === 'delivered' ? 'delivered' : 'rejected',
             status: outcome.status,
-            responseHeaders: JSON.stringify(outcome.headers),
+            responseHeaders: JSON.stringify(endToEndHeaders(outcome.headers)),
             responseBody: outcome.body,
             responseBodyTruncated: outcome.bodyTruncated,
           }
