@@ -43,7 +43,7 @@ export interface AttemptResult {
 //          is due at once, to be found without a payload and to end
 //
 // An ended delivery leaves the working set and is inserted into the log in the same statement:
-// it is always in exactly one of the two.
+// it is always in exactly one of the two. In the order of ids, as the pages of its indexes then are fuller.
 const RECORD = `
 WITH input AS MATERIALIZED (
   SELECT * FROM ROWS FROM (
@@ -69,6 +69,7 @@ WITH input AS MATERIALIZED (
     CASE WHEN expunged IS NULL THEN substring($19::bytea FROM start FOR length) END,
     CASE WHEN expunged IS NULL THEN nullif(truncated, false) END, expunged
   FROM left_pending
+  ORDER BY id
   RETURNING id
 ), retried AS (
   UPDATE deliveries_pending d
