@@ -91,7 +91,7 @@ export async function waitForAttempts(
     await delay(100)
   }
   return await platform.query<Attempted & { [name: string]: unknown }>(
-    `SELECT d.endpoint_id AS endpoint, a.outcome, a.status, a.detail, a.duration_ms AS "durationMs",
+    `SELECT d.endpoint_id AS endpoint, a.outcome, a.status, a.detail, round(a.duration_ms)::int AS "durationMs",
        coalesce(octet_length(a.response_body), 0) AS "bodyBytes"
      FROM attempts_all a JOIN deliveries d ON d.id = a.delivery_id WHERE d.event_type = $1`,
     [target.eventType],
