@@ -1,13 +1,15 @@
 // A worker as `posthorn worker` composes it, but for three things that the suite needs: names are looked up at
 // its own DNS server, no circuit breaker opens (the suite means to fail a thousand times), and SIGWINCH makes it
-// say what it holds.
+// say what it holds, and how long it stood still since it said so before.
 import { promises as dns, type LookupAddress } from 'node:dns'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { createQueueBackend } from '@posthorn/queue'
 import { createLogger, onShutdown, parseSettings } from '@posthorn/runtime'
 import { createStore, createVault, waitForDatabase } from '@posthorn/store'
 import { startWorker, type WorkerContext } from '@posthorn/worker'
+import { ALLOWED_ADDRESS, RESPONDER_NAMES } from './addresses.ts'
 
 const settings = parseSettings(process.env)
 const logger = createLogger({ level: settings.logLevel, name: 'posthorn-worker' })
@@ -32,20 +34,32 @@ shutdown.defer('worker', () => worker.close())
 
 setFlagsFromString('--expose-gc')
 const collectGarbage = runInNewContext('gc') as () => void
+const delays = monitorEventLoopDelay({ resolution: 20 })
+delays.enable()
 // A signal that means nothing to a program without a terminal; SIGUSR2 is a shutdown.
 process.on('SIGWINCH', () => {
   collectGarbage()
   // Not through the logger: a test double of a log would be no log.
   const { rss } = process.memoryUsage()
-  process.stdout.write(`${JSON.stringify({ holds: { inFlight: worker.inFlight, rss } })}\n`)
+  const stallMs = Math.round(delays.max / 1e6)
+  process.stdout.write(`${JSON.stringify({ holds: { inFlight: worker.inFlight, rss, stallMs } })}\n`)
+  delays.reset()
 })
 logger.info('worker.ready')
 
-/** As dns.lookup answers, from one server. */
+/**
+ * As dns.lookup answers, from one server. Names of responders are not asked for there, as those of a hosts file
+ * would not be: what they answer is tried, and a machine that is busy with that would be late with names.
+ */
 function lookupAt(server: string): NonNullable<WorkerContext['lookup']> {
-  const resolver = new dns.Resolver({ timeout: 1_500, tries: 1 })
-  resolver.setServers([server])
   return (hostname, _options, callback) => {
+    if (RESPONDER_NAMES.test(hostname)) {
+      setImmediate(() => callback(null, [{ address: ALLOWED_ADDRESS, family: 4 }]))
+      return
+    }
+    // One for each name: an answer that is no DNS ends all questions that its resolver has asked and not heard of.
+    const resolver = new dns.Resolver({ timeout: 1_500, tries: 1 })
+    resolver.setServers([server])
     const found = Promise.allSettled([resolver.resolve4(hostname), resolver.resolve6(hostname)])
     void found.then(([four, six]) => {
       const addresses: LookupAddress[] = [

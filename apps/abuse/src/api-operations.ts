@@ -8,6 +8,8 @@ export interface Operation {
   id: string
   /** Whether a key is needed. */
   isSecured: boolean
+  /** Who may use it, as the document says. */
+  roles: string[]
   parameters: { name: string; in: string; required?: boolean; schema: Schema }[]
   body: Schema | undefined
   responses: Record<string, { content?: Record<string, { schema: Schema }> }>
@@ -31,6 +33,7 @@ export async function readOperations(platform: Platform): Promise<ApiDocument> {
         path,
         id: String(operation.operationId),
         isSecured: ((operation.security ?? []) as unknown[]).length > 0,
+        roles: (operation['x-roles'] ?? []) as string[],
         parameters: (operation.parameters ?? []) as Operation['parameters'],
         body: content?.['application/json']?.schema,
         responses: operation.responses as Operation['responses'],

@@ -1,12 +1,14 @@
 import { once } from 'node:events'
 import { createServer, type Server, type Socket } from 'node:net'
-import { ALLOWED_ADDRESS } from './start-platform.ts'
+import { ALLOWED_ADDRESS } from './addresses.ts'
 
 /** Listeners that nobody may reach, and beside them one that deliveries may go to, all on one port. */
 export interface Canaries {
   port: number
   /** Where connections came in that should not have. */
   reached: string[]
+  /** What was written there. */
+  told: string[]
   /** Requests that the allowed one got. */
   received: number
   close(): Promise<void>
@@ -14,8 +16,11 @@ export interface Canaries {
 
 const NOT_TO_BE_REACHED = ['127.0.0.1', '127.0.0.2', '127.1.2.3', '127.76.255.255', '127.255.255.254', '::1']
 
+/** Whoever connects has so long to say something. */
+const LISTEN_MS = 2_000
+
 export async function startCanaries(port: number): Promise<Canaries> {
-  const canaries: Canaries = { port, reached: [], received: 0, close }
+  const canaries: Canaries = { port, reached: [], told: [], received: 0, close }
   const servers: Server[] = []
   const open = new Set<Socket>()
   const listen = async (address: string, onConnection: (socket: Socket) => void) => {
@@ -30,7 +35,11 @@ export async function startCanaries(port: number): Promise<Canaries> {
   for (const address of NOT_TO_BE_REACHED) {
     await listen(address, (socket) => {
       canaries.reached.push(`${address} from port ${socket.remotePort}`)
-      socket.destroy()
+      socket.setTimeout(LISTEN_MS, () => socket.destroy())
+      socket.once('data', (data) => {
+        canaries.told.push(`${address}: ${data.toString('latin1', 0, 60)}`)
+        socket.destroy()
+      })
     })
   }
   await listen(ALLOWED_ADDRESS, (socket) => {

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
+import { waitFor } from '@posthorn/testkit'
 import { byEndpoint, emitTo, targetUrls, waitForAttempts } from './deliver-to.ts'
 import { type Mark, NOTE, nothingFound } from './mark.ts'
 import type { Platform } from './start-platform.ts'
@@ -54,7 +55,7 @@ export async function findLeaks(platform: Platform): Promise<{ leaks: number; ma
     logs: platform.logs(),
     answers: await readLists(platform),
     refusals,
-    jobs: await platform.dumpQueue(),
+    jobs: await jobsWith(platform, planted.payload),
     metrics: (await platform.request('GET', '/metrics')).text,
     document: (await platform.request('GET', '/openapi.json')).text,
     stores: `${await platform.dumpTables()}\n${await platform.dumpQueue()}`,
@@ -68,6 +69,7 @@ export async function findLeaks(platform: Platform): Promise<{ leaks: number; ma
   const controls = [
     ...(['stores'] as const).filter((place) => !holds(places[place], planted.payload)),
     ...(['answers'] as const).filter((place) => !places[place].includes(planted.token)),
+    ...(['jobs'] as const).filter((place) => !places[place].includes('posthorn-deliver')),
     ...(['logs'] as const).filter((place) => !places[place].includes('delivery.attempted')),
     ...(['metrics'] as const).filter((place) => !places[place].includes('posthorn_')),
   ].map((place) => `what should be in the ${place} is not found there`)
@@ -87,6 +89,17 @@ export async function findLeaks(platform: Platform): Promise<{ leaks: number; ma
 /** As it is, or as the bytes of a table are written. */
 function holds(place: string, text: string): boolean {
   return place.includes(text) || place.includes(Buffer.from(text).toString('hex'))
+}
+
+/** With a job in it, which is gone as soon as a worker has taken it. */
+async function jobsWith(platform: Platform, payload: string): Promise<string> {
+  return await platform.withoutWorker(async () => {
+    const data = { card: payload }
+    await platform.make('POST', '/v1/messages', { owner: 'leaks', type: 'abuse.leaks', data })
+    const hasJob = async () => (await platform.dumpQueue()).includes('"ids"')
+    await waitFor(hasJob, { message: 'a job to be in the queue' })
+    return await platform.dumpQueue()
+  })
 }
 
 /** @returns what refusals of them said */

@@ -1,25 +1,24 @@
-// Tries bad input in bulk on the real processes (two APIs, a worker, PostgreSQL, and Redis in that mode): URLs,
-// names, redirects, hostile endpoints, headers, payloads, the OpenAPI document, keys; and looks for secrets.
+// Tries bad input in bulk on the real processes (three APIs, a worker, PostgreSQL, and Redis in that mode): URLs,
+// names, redirects, hostile endpoints, headers, payloads, the OpenAPI document, keys, limits; looks for secrets; and
+// measures what the guards cost.
 //
 //   npx -y pnpm@12.21.0 abuse [--quick] [--backend postgres|redis] [--seed 1] [--verbose]
-//     [--only urls,responders,headers,payloads,fuzz,roles,leaks]
+//     [--only urls,responders,headers,payloads,fuzz,roles,limits,leaks,cost] [--without address-rule]
 //
-// Ends non-zero when a mark is not held. The last lines are JSON, one a backend.
+// Ends non-zero when a mark is not held. The last lines are JSON, one a backend. With --without, a guard is taken out
+// of the processes first.
+//
+//   npx -y pnpm@12.21.0 abuse --guards [--without address-rule,deadline] [--backend postgres|redis]
+//
+// Takes out one guard after the other (or these), runs the part that has to find that out, and ends non-zero when one
+// is missed.
 import { parseArgs } from 'node:util'
 import { ownRedisAvailable } from '@posthorn/testkit'
-import { startDnsServer } from './dns-server.ts'
-import { findLeaks } from './find-leaks.ts'
-import { formatMarks, type Mark } from './mark.ts'
-import { type Backend, startPlatform } from './start-platform.ts'
-import { tryFuzz } from './try-fuzz.ts'
-import { tryHeaders } from './try-headers.ts'
-import { tryPayloads } from './try-payloads.ts'
-import { tryResponders } from './try-responders.ts'
-import { tryRoles } from './try-roles.ts'
-import { tryUrls } from './try-urls.ts'
-import { zone } from './url-inputs.ts'
-
-const PARTS = ['urls', 'responders', 'headers', 'payloads', 'fuzz', 'roles', 'leaks']
+import { findGuard, guards, PARTS } from './guards.ts'
+import { formatMarks } from './mark.ts'
+import { runParts } from './run-parts.ts'
+import type { Backend } from './start-platform.ts'
+import { tryGuards } from './try-guards.ts'
 
 const { values } = parseArgs({
   options: {
@@ -29,73 +28,48 @@ const { values } = parseArgs({
     /** What came of each hostile endpoint. */
     verbose: { type: 'boolean', default: false },
     only: { type: 'string', default: PARTS.join(',') },
+    guards: { type: 'boolean', default: false },
+    without: { type: 'string' },
   },
 })
 const seed = Number(values.seed)
-const parts = values.only.split(',')
-for (const part of parts) {
-  if (!PARTS.includes(part)) throw new Error(`There is no ${part}; there are ${PARTS.join(', ')}.`)
-}
+const parts = values.only.split(',').map((name) => {
+  const part = PARTS.find((one) => one === name)
+  if (part === undefined) throw new Error(`There is no ${name}; there are ${PARTS.join(', ')}.`)
+  return part
+})
+const options = { seed, say: print, sayMore: (line: string) => void (values.verbose && print(line)) }
 // What was started is ended with this process, however it ends: see testkit's end-with-parent.ts.
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1))
 
 print(`--seed ${seed} repeats this run.`)
-const runs: Awaited<ReturnType<typeof run>>[] = []
-for (const backend of chooseBackends(values.backend)) runs.push(await run(backend))
-for (const { report } of runs) print(JSON.stringify(report))
-process.exit(runs.every(({ marks }) => marks.every(({ held }) => held)) ? 0 : 1)
+process.exit((await (values.guards ? runGuards() : runBackends())) ? 0 : 1)
 
-async function run(backend: Backend) {
-  await using stack = new AsyncDisposableStack()
-  const dns = await startDnsServer(zone)
-  stack.defer(() => dns.close())
-  const platform = await startPlatform({ backend, dnsPort: dns.port })
-  stack.defer(() => platform.close())
-  const marks: Mark[] = []
-  const step = async <T extends { marks: Mark[] }>(
-    name: string,
-    act: () => Promise<T>,
-  ): Promise<T | undefined> => {
-    if (!parts.includes(name)) return undefined
-    const startedAt = Date.now()
-    const result = await act()
-    marks.push(...result.marks)
-    print(`${backend}: ${name}, ${((Date.now() - startedAt) / 1_000).toFixed(1)} s`)
-    return result
+async function runBackends(): Promise<boolean> {
+  const without = values.without === undefined ? undefined : findGuard(values.without)
+  const runs: Awaited<ReturnType<typeof runParts>>[] = []
+  for (const backend of chooseBackends(values.backend)) {
+    const run = await runParts({ ...options, backend, parts, isQuick: values.quick, without })
+    print('')
+    print(`${backend}:`)
+    for (const line of formatMarks(run.marks)) print(line)
+    print('')
+    runs.push(run)
   }
-  const { quick } = values
-  const urls = await step('urls', () => tryUrls(platform))
-  const responders = await step('responders', () =>
-    tryResponders(platform, {
-      requests: quick ? 20 : 1_000,
-      badCertificates: quick ? 200 : 10_000,
-      isMemoryJudged: !quick,
-      say: (line) => void (values.verbose && print(line)),
-    }),
-  )
-  const headers = await step('headers', () => tryHeaders(platform))
-  const payloads = await step('payloads', () => tryPayloads(platform))
-  const fuzz = await step('fuzz', () => tryFuzz(platform, { seed, requests: quick ? 40 : 1_000 }))
-  const roles = await step('roles', () => tryRoles(platform))
-  const leaks = await step('leaks', () => findLeaks(platform))
+  for (const { report } of runs) print(JSON.stringify(report))
+  return runs.every(({ marks }) => marks.every(({ held }) => held))
+}
+
+/** What a guard stands before does not depend on the queue: one backend is enough. */
+async function runGuards(): Promise<boolean> {
+  const [backend = 'postgres'] = chooseBackends(values.backend ?? 'postgres')
+  const chosen = values.without === undefined ? guards : values.without.split(',').map(findGuard)
+  const { table, missed } = await tryGuards(chosen, { ...options, backend })
   print('')
-  print(`${backend}:`)
-  for (const line of formatMarks(marks)) print(line)
+  for (const line of table) print(line)
   print('')
-  return {
-    marks,
-    report: {
-      backend,
-      urls: urls?.urls ?? 0,
-      connectionsMade: urls?.connectionsMade ?? 0,
-      responses: responders?.responses ?? 0,
-      slotsLeaked: responders?.slotsLeaked ?? 0,
-      headers: headers?.headers ?? 0,
-      payloads: (payloads?.payloads ?? 0) + (fuzz?.requests ?? 0),
-      routesTimesRoles: roles?.routesTimesRoles ?? 0,
-      leaks: leaks?.leaks ?? 0,
-    },
-  }
+  print(JSON.stringify({ guards: chosen.length, caught: chosen.length - missed.length, missed }))
+  return missed.length === 0
 }
 
 function chooseBackends(name: string | undefined): Backend[] {

@@ -13,8 +13,10 @@ export interface Responder {
   onConnection?: (socket: Socket) => void
   /** Called when a whole request came in. */
   onRequest: (socket: Socket) => void
-  /** Of a certificate that is not for this name. */
+  /** TLS is expected of it, which it does not speak. */
   isTlsByName?: boolean
+  /** What the body that it sends begins with: four bytes, in hex. */
+  bodyStart?: string
 }
 
 const OK = 'HTTP/1.1 200 OK\r\n'
@@ -67,8 +69,14 @@ const cut = (name: string, onRequest: Responder['onRequest']): Responder => ({
 const zeros = Buffer.alloc(64 * 1024 * 1024)
 const gzipped = gzipSync(zeros)
 const brotlied = brotliCompressSync(zeros, { params: { [constants.BROTLI_PARAM_QUALITY]: 5 } })
-const compressed = (encoding: string, body: Buffer) =>
-  `${OK}content-encoding: ${encoding}\r\ncontent-length: ${body.length}\r\n\r\n${body.toString('latin1')}`
+const inflatable = (name: string, encoding: string, body: Buffer): Responder => ({
+  ...answered(
+    name,
+    'delivered',
+    `${OK}content-encoding: ${encoding}\r\ncontent-length: ${body.length}\r\n\r\n${body.toString('latin1')}`,
+  ),
+  bodyStart: body.subarray(0, 4).toString('hex'),
+})
 
 const certificate = (name: string): TlsOptions => ({
   key: readFileSync(new URL('./certificates/key.pem', import.meta.url)),
@@ -124,9 +132,9 @@ export const responders: readonly Responder[] = [
   { name: 'never answers', outcomes: ['timeout'], onRequest: silent },
   { name: 'headers, one byte a second', outcomes: ['timeout'], onRequest: drips(`${OK}x: `, 'y') },
   {
-    name: 'a 1xx every 200 ms',
+    name: 'a 1xx every 400 ms',
     outcomes: ['timeout'],
-    onRequest: drips('', 'HTTP/1.1 102 Processing\r\n\r\n', 200),
+    onRequest: drips('', 'HTTP/1.1 102 Processing\r\n\r\n', 400),
   },
   { name: 'body, one byte a second', outcomes: ['body_timeout'], onRequest: drips(`${OK}\r\n`, 'x') },
   {
@@ -150,6 +158,12 @@ export const responders: readonly Responder[] = [
     outcomes: ['invalid_response'],
     onRequest: floods('', 'HTTP/1.1 103 Early Hints\r\n\r\n'),
   },
+  notHttp(
+    '20 times 1xx, then an answer',
+    `${'HTTP/1.1 103 Early Hints\r\n\r\n'.repeat(20)}${whole('200 OK')}`,
+  ),
+  answered('headers of 12 KB', 'delivered', whole('200 OK', `x: ${'y'.repeat(12_000)}\r\n`)),
+  answered('a body of 64 KB', 'delivered', whole('200 OK', '', 'x'.repeat(65_536))),
   { name: 'endless header', outcomes: ['headers_too_large'], onRequest: floods(`${OK}x: `, 'y') },
   { name: 'endless headers', outcomes: ['headers_too_large'], onRequest: floods(OK, 'x-a: yyyyyyyy\r\n') },
   answered('3,000 headers', 'delivered', whole('200 OK', 'a: b\r\n'.repeat(3_000))),
@@ -184,9 +198,9 @@ export const responders: readonly Responder[] = [
     outcomes: ['delivered'],
     onRequest: floods(`${OK}transfer-encoding: chunked\r\n\r\n`, `400\r\n${'x'.repeat(0x400)}\r\n`),
   },
-  answered('gzip bomb', 'delivered', compressed('gzip', gzipped)),
-  answered('brotli bomb', 'delivered', compressed('br', brotlied)),
-  answered('gzip bomb, twice compressed', 'delivered', compressed('gzip, gzip', gzipSync(gzipped))),
+  inflatable('gzip bomb', 'gzip', gzipped),
+  inflatable('brotli bomb', 'br', brotlied),
+  inflatable('gzip bomb, twice compressed', 'gzip, gzip', gzipSync(gzipped)),
   answered('says gzip and is not', 'delivered', whole('200 OK', 'content-encoding: gzip\r\n', 'plain')),
   // Not HTTP/1.1, or not as it should be.
   notHttp('speaks SSH', 'SSH-2.0-OpenSSH_9.6\r\n'),

@@ -12,6 +12,8 @@ import {
 } from '@posthorn/testkit'
 import { Redis } from 'ioredis'
 import pg from 'pg'
+import { ALLOWED_CIDR, WORKER_PORTS } from './addresses.ts'
+import { type Guard, TAKEN_OUT } from './guards.ts'
 
 export type Backend = 'postgres' | 'redis'
 
@@ -35,6 +37,8 @@ export interface Holdings {
   inFlight: number
   rssMb: number
   sockets: number
+  /** The longest that the worker stood still since it was asked before. */
+  stallMs: number
 }
 
 /** The real processes, on stores of their own. */
@@ -44,10 +48,14 @@ export interface Platform {
   url: string
   /** Of one with no exceptions at all, on the same database. */
   strictUrl: string
+  /** Of one that is set up as SECURITY.md says under "A hardened set-up", with low limits of requests. */
+  hardenedUrl: string
   secrets: OperatorSecrets
   /** Its settings, as the worker has them. */
   attemptTimeoutMs: number
   payloadBytesMax: number
+  /** How long nothing may come of what was sent, until it is taken for lost. */
+  patienceMs: number
   /** @param options.key null: none */
   request(
     method: string,
@@ -56,7 +64,8 @@ export interface Platform {
       body?: unknown
       headers?: Record<string, string>
       key?: string | null
-      strict?: boolean
+      /** Default: the one that lets endpoints on 127.77.0.0/16 through. */
+      at?: 'strict' | 'hardened'
       signal?: AbortSignal
     },
   ): Promise<Answer>
@@ -65,6 +74,12 @@ export interface Platform {
   query<Row extends pg.QueryResultRow>(text: string, values?: unknown[]): Promise<Row[]>
   /** What the worker holds now, after a garbage collection. */
   workerHolds(): Promise<Holdings>
+  /** Runs something while the worker stands still. */
+  withoutWorker<T>(act: () => Promise<T>): Promise<T>
+  /** Of the processes that deliver: API, worker and PostgreSQL. */
+  pids: { api: number; worker: number; postgres: number }
+  /** Runs a script of the suite with the settings of the worker, and these. @returns what it printed */
+  run(script: string, args: readonly string[], settings?: Record<string, string>): Promise<string>
   /** All that its processes said. */
   logs(): string
   /** Every key and value of the queue's store, as text. */
@@ -78,21 +93,23 @@ export interface PlatformOptions {
   backend: Backend
   /** Of the DNS server. */
   dnsPort: number
+  /** Is taken out of its processes. */
+  without?: Guard | undefined
 }
 
 const CLI = fileURLToPath(new URL('../../cli/src/main.ts', import.meta.url))
+const TAKE_OUT = new URL('./take-out-guard.ts', import.meta.url)
 const WORKER = fileURLToPath(new URL('./abused-worker.ts', import.meta.url))
 const AUTHORITY = fileURLToPath(new URL('./certificates/ca.pem', import.meta.url))
 const ATTEMPT_TIMEOUT_MS = 3_000
 const CONNECT_TIMEOUT_MS = 2_000
 const CUT_MAX = 20
 const PAYLOAD_BYTES_MAX = 16_777_216
+const PATIENCE_MS = 30_000
+/** Without a guard, what is lost is expected to be. */
+const PATIENCE_WITHOUT_MS = 8_000
 
-/** The one block that deliveries may go to although it is not public: where the suite's receivers are. */
-const ALLOWED_CIDR = '127.77.0.0/16'
-export const ALLOWED_ADDRESS = '127.77.0.1'
-
-export async function startPlatform({ backend, dnsPort }: PlatformOptions): Promise<Platform> {
+export async function startPlatform({ backend, dnsPort, without }: PlatformOptions): Promise<Platform> {
   await using stack = new AsyncDisposableStack()
   const postgres = await startPostgres()
   stack.defer(() => postgres.stop())
@@ -110,7 +127,8 @@ export async function startPlatform({ backend, dnsPort }: PlatformOptions): Prom
         .filter((name) => name.startsWith('POSTHORN_'))
         .map((name) => [name, undefined]),
     ),
-    NODE_OPTIONS: platformNodeOptions(),
+    NODE_OPTIONS: `${platformNodeOptions()}${without === undefined ? '' : ` --import ${TAKE_OUT}`}`,
+    POSTHORN_TEST_WITHOUT: without?.name,
     DATABASE_URL: postgres.url,
     REDIS_URL: redis?.url,
     POSTHORN_API_KEY: secrets.apiKey,
@@ -123,13 +141,21 @@ export async function startPlatform({ backend, dnsPort }: PlatformOptions): Prom
     POSTHORN_DISABLE_AFTER: 'off',
     // Of which the suite makes more than anybody else.
     POSTHORN_AUTH_FAILURE_LIMIT: 'off',
+    POSTHORN_API_RATE_LIMIT: 'off',
     // Everything is said: what leaks at some level leaks.
     POSTHORN_LOG_LEVEL: 'trace',
     // Trusted like the system's own, so that a certificate is refused for what is wrong with it.
     NODE_EXTRA_CA_CERTS: AUTHORITY,
   }
   const exempted = { ...base, POSTHORN_EGRESS_ALLOW: ALLOWED_CIDR }
-  const [port, strictPort] = [await freePort(), await freePort()]
+  const hardened = {
+    ...base,
+    POSTHORN_EGRESS_HTTPS_ONLY: 'true',
+    POSTHORN_EGRESS_PORTS: '443',
+    POSTHORN_AUTH_FAILURE_LIMIT: '10',
+    POSTHORN_API_RATE_LIMIT: '1',
+  }
+  const [port, strictPort, hardenedPort] = [await freePort(), await freePort(), await freePort()]
   const processes: NodeProcess[] = []
   let closing = false
   stack.defer(async () => {
@@ -149,8 +175,17 @@ export async function startPlatform({ backend, dnsPort }: PlatformOptions): Prom
   const migrated = spawnNode(CLI, ['migrate'], { env: base })
   processes.push(migrated)
   if ((await migrated.exited).code !== 0) throw new Error(`migrate failed: ${migrated.stderr()}`)
-  const [worker] = await Promise.all([
-    start(WORKER, [], { ...exempted, POSTHORN_TEST_DNS: `127.0.0.1:${dnsPort}` }, /worker\.ready/),
+  const [worker, api] = await Promise.all([
+    start(
+      WORKER,
+      [],
+      {
+        ...exempted,
+        POSTHORN_TEST_DNS: `127.0.0.1:${dnsPort}`,
+        POSTHORN_EGRESS_PORTS: WORKER_PORTS,
+      },
+      /worker\.ready/,
+    ),
     start(
       CLI,
       ['api'],
@@ -163,7 +198,12 @@ export async function startPlatform({ backend, dnsPort }: PlatformOptions): Prom
       /api\.ready/,
     ),
     start(CLI, ['api'], { ...base, POSTHORN_PORT: String(strictPort) }, /api\.ready/),
+    start(CLI, ['api'], { ...hardened, POSTHORN_PORT: String(hardenedPort) }, /api\.ready/),
   ])
+  for (const file of new Set(without?.edits.map((edit) => edit.file))) {
+    const isOut = processes.some((running) => running.stderr().includes(`${TAKEN_OUT} ${file}\n`))
+    if (!isOut) throw new Error(`No process reads ${file}: ${without?.name} was not taken out.`)
+  }
   const pool = new pg.Pool({ connectionString: postgres.url, max: 4 })
   pool.on('error', () => {})
   stack.defer(() => pool.end())
@@ -173,14 +213,15 @@ export async function startPlatform({ backend, dnsPort }: PlatformOptions): Prom
 
   const url = `http://127.0.0.1:${port}`
   const strictUrl = `http://127.0.0.1:${strictPort}`
+  const hardenedUrl = `http://127.0.0.1:${hardenedPort}`
   const query = async <Row extends pg.QueryResultRow>(text: string, values: unknown[] = []) =>
     (await pool.query<Row>(text, values)).rows
 
   const request: Platform['request'] = async (method, path, options = {}) => {
-    const { body, key = secrets.apiKey, headers = {}, strict = false, signal } = options
+    const { body, key = secrets.apiKey, headers = {}, at, signal } = options
     const isRaw = body === undefined || typeof body === 'string' || body instanceof Uint8Array
     const send = () =>
-      fetch(`${strict ? strictUrl : url}${path}`, {
+      fetch(`${at === undefined ? url : { strict: strictUrl, hardened: hardenedUrl }[at]}${path}`, {
         method,
         headers: {
           ...(body !== undefined && { 'content-type': 'application/json' }),
@@ -216,7 +257,9 @@ export async function startPlatform({ backend, dnsPort }: PlatformOptions): Prom
 
   const owned = stack.move()
   return {
-    ...{ backend, url, strictUrl, secrets, request, query },
+    ...{ backend, url, strictUrl, hardenedUrl, secrets, request, query },
+    pids: { api: api.pid, worker: worker.pid, postgres: postgres.pid },
+    patienceMs: without === undefined ? PATIENCE_MS : PATIENCE_WITHOUT_MS,
     attemptTimeoutMs: ATTEMPT_TIMEOUT_MS,
     payloadBytesMax: PAYLOAD_BYTES_MAX,
     async make(method, path, body) {
@@ -233,8 +276,27 @@ export async function startPlatform({ backend, dnsPort }: PlatformOptions): Prom
       const before = said().length
       process.kill(worker.pid, 'SIGWINCH')
       await waitFor(() => said().length > before, { message: 'the worker to say what it holds' })
-      const { holds } = JSON.parse(said().at(-1)!) as { holds: { inFlight: number; rss: number } }
-      return { inFlight: holds.inFlight, rssMb: holds.rss / 1e6, sockets: countSockets(worker.pid) }
+      const { holds } = JSON.parse(said().at(-1)!) as {
+        holds: { inFlight: number; rss: number; stallMs: number }
+      }
+      const { inFlight, rss, stallMs } = holds
+      return { inFlight, stallMs, rssMb: rss / 1e6, sockets: countSockets(worker.pid) }
+    },
+    async withoutWorker(act) {
+      process.kill(worker.pid, 'SIGSTOP')
+      try {
+        return await act()
+      } finally {
+        process.kill(worker.pid, 'SIGCONT')
+      }
+    },
+    async run(script, args, settings = {}) {
+      const env = { ...exempted, ...settings }
+      const running = spawnNode(fileURLToPath(new URL(script, import.meta.url)), [...args], { env })
+      processes.push(running)
+      const { code } = await running.exited
+      if (code !== 0) throw new Error(`${script} ended with ${code}: ${running.stderr()}`)
+      return running.stdout()
     },
     logs: () => processes.map((running) => running.stdout() + running.stderr()).join('\n'),
     async dumpQueue() {

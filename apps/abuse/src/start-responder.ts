@@ -1,8 +1,8 @@
 import { once } from 'node:events'
 import { type AddressInfo, createServer as createTcpServer, type Server, type Socket } from 'node:net'
 import { createServer as createTlsServer } from 'node:tls'
+import { ALLOWED_ADDRESS } from './addresses.ts'
 import type { Responder } from './responders.ts'
-import { ALLOWED_ADDRESS } from './start-platform.ts'
 
 export interface RunningResponder {
   responder: Responder

@@ -1,4 +1,6 @@
-import { byEndpoint, emitTo, targetUrls, waitForAttempts } from './deliver-to.ts'
+import { verify } from '@posthorn/signing'
+import { waitFor } from '@posthorn/testkit'
+import { deliverOnce } from './deliver-to.ts'
 import { type Mark, nothingFound } from './mark.ts'
 import type { Platform } from './start-platform.ts'
 import { startResponder } from './start-responder.ts'
@@ -82,6 +84,7 @@ export async function tryHeaders(platform: Platform): Promise<{ headers: number;
     marks: [
       nothingFound('headers let through at registration', tried.length + 1, letThrough),
       nothingFound('headers that won at sending', won.tried, won.findings),
+      nothingFound('deliveries that do not verify', 1, await whatDoesNotVerify(platform)),
     ],
   }
 }
@@ -97,10 +100,8 @@ async function whatIsSent(platform: Platform): Promise<{ tried: number; findings
       onRequest: (socket) => void socket.write('HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n'),
     })
     try {
-      const target = await targetUrls(platform, [running.url], headers)
-      await emitTo(platform, target, 1)
-      const [made] = byEndpoint(target, await waitForAttempts(platform, target, 1))
-      return { outcome: made?.[0]?.outcome ?? 'no attempt', request: running.lastRequest }
+      const outcome = await deliverOnce(platform, running.url, headers)
+      return { outcome, request: running.lastRequest }
     } finally {
       await running.close()
     }
@@ -115,6 +116,7 @@ async function whatIsSent(platform: Platform): Promise<{ tried: number; findings
     'host',
     'content-length',
     'content-type',
+    'accept-encoding',
     'webhook-id',
     'webhook-timestamp',
     'webhook-signature',
@@ -122,9 +124,40 @@ async function whatIsSent(platform: Platform): Promise<{ tried: number; findings
     if (counts.get(name)?.length !== 1)
       findings.push(`${name} was sent ${counts.get(name)?.length ?? 0} times`)
   }
+  if (!lines.includes('accept-encoding: identity')) findings.push('a compressed answer was asked for')
   const split = await attempt({ 'x-a': 'b\r\nx-injected: 1' })
   if (split.outcome !== 'invalid_request' || split.request !== '') {
     findings.push(`a value with a line end: ${split.outcome}, ${split.request}`)
   }
   return { tried: names.length + 2, findings }
+}
+
+/** With the secret that the receiver was given, as receivers do. */
+async function whatDoesNotVerify(platform: Platform): Promise<string[]> {
+  const running = await startResponder({
+    name: 'verifies',
+    outcomes: [],
+    onRequest: (socket) => void socket.write('HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n'),
+  })
+  try {
+    const name = 'abuse.verified'
+    await platform.make('POST', '/v1/event-types', { name })
+    const body = { url: running.url, eventTypes: [name] }
+    const { secret } = await platform.make('POST', '/v1/owners/headers/endpoints', body)
+    await platform.make('POST', '/v1/messages', { owner: 'headers', type: name, data: { at: 1 } })
+    await waitFor(() => running.requests > 0, { timeoutMs: 20_000, message: 'a delivery to verify' })
+    const [head = '', sent = ''] = running.lastRequest.split('\r\n\r\n')
+    const headers = Object.fromEntries(
+      head
+        .split('\r\n')
+        .slice(1)
+        .map((line) => line.split(': ') as [string, string]),
+    )
+    verify(sent, headers, secret as string)
+    return []
+  } catch (error) {
+    return [(error as Error).message]
+  } finally {
+    await running.close()
+  }
 }

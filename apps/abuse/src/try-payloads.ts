@@ -30,9 +30,12 @@ function payloadInputs(bytesMax: number): PayloadInput[] {
     refused('100,000 arrays deep', nested(100_000, '[', ']'), 422),
     refused('brackets that never close', '['.repeat(100_000), 400, 422),
     kept('1,000 keys', keys(1_000)),
-    // Taken whole or refused for their number, but nothing in between.
-    refused('a million keys', keys(1_000_000), 202, 413, 422),
-    refused('a million times the same key', `{${'"a":0,'.repeat(1_000_000)}"a":1}`, 202, 413, 422),
+    // With `owner`, `type` and `data`: the limit, and one more.
+    kept('9,997 keys', keys(9_997)),
+    refused('9,998 keys', keys(9_998), 422),
+    refused('a million keys', keys(1_000_000), 422),
+    refused('a million times the same key', `{${'"a":0,'.repeat(1_000_000)}"a":1}`, 422),
+    // Taken whole or refused for its size.
     refused('a million empty arrays', `[${'[],'.repeat(1_000_000)}[]]`, 202, 413, 422),
     kept('duplicate keys', '{"a":1,"a":2,"\\u0061":3}'),
     refused('__proto__', '{"__proto__":{"admin":true}}', 422),

@@ -1,7 +1,15 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { waitFor } from '@posthorn/testkit'
-import { byEndpoint, emitTo, targetUrls, waitForAttempts } from './deliver-to.ts'
-import { type Mark, nothingFound } from './mark.ts'
+import {
+  type Attempted,
+  byEndpoint,
+  emitTo,
+  OF_PACE,
+  TRIES_MAX,
+  targetUrls,
+  waitForAttempts,
+} from './deliver-to.ts'
+import { type Mark, NOTE, nothingFound } from './mark.ts'
 import { EXPIRED, responders } from './responders.ts'
 import type { Holdings, Platform } from './start-platform.ts'
 import { type RunningResponder, startResponder } from './start-responder.ts'
@@ -12,6 +20,9 @@ const RSS_GROWTH_MAX_MB = 50
 /** Idle connections are closed after four seconds. */
 const IDLE_MS = 6_000
 const BODY_BYTES_MAX = 16_384
+const HEADER_BYTES_MAX = 8_192
+/** As many as may be in flight to one endpoint. */
+const ALONE = 10
 /** Connections to the database and the queue come and go with the load, up to this. */
 const SOCKETS_OF_POOLS = 30
 
@@ -20,6 +31,8 @@ export interface RespondersOptions {
   requests: number
   /** To the one with the certificate that is bad. */
   badCertificates: number
+  /** These alone. */
+  only?: readonly string[] | undefined
   /** In a short run memory says nothing: what is warm is not yet. */
   isMemoryJudged: boolean
   /** Called with what came of each. */
@@ -29,10 +42,11 @@ export interface RespondersOptions {
 /** Hostile endpoints in bulk: what became of each attempt, and what the worker holds afterwards. */
 export async function tryResponders(
   platform: Platform,
-  { requests, badCertificates, isMemoryJudged, say }: RespondersOptions,
+  { requests, badCertificates, only, isMemoryJudged, say }: RespondersOptions,
 ): Promise<{ responses: number; slotsLeaked: number; marks: Mark[] }> {
   await using stack = new AsyncDisposableStack()
-  const running = await Promise.all(responders.map(startResponder))
+  const chosen = responders.filter(({ name }) => only === undefined || only.includes(name))
+  const running = await Promise.all(chosen.map(startResponder))
   stack.defer(async () => {
     await Promise.all(running.map((one) => one.close()))
   })
@@ -49,7 +63,8 @@ export async function tryResponders(
   await waitForAttempts(platform, target, warmUp)
   const before = await settled(platform, cold.sockets + SOCKETS_OF_POOLS)
   await emitTo(platform, target, requests - warmUp)
-  const attempts = await waitForAttempts(platform, target, requests, 60_000)
+  const attempts = await waitForAttempts(platform, target, requests, 2 * platform.patienceMs)
+  const { stallMs } = await platform.workerHolds()
   const judged = byEndpoint(target, attempts).map((made, at) => judge(platform, running[at]!, made, requests))
 
   for (const [at, made] of byEndpoint(target, attempts).entries()) {
@@ -57,13 +72,21 @@ export async function tryResponders(
       ([name, { length }]) => `${name} ${length}`,
     )
     const slowest = Math.max(0, ...made.map(({ durationMs }) => durationMs))
-    say(`${responders[at]!.name}: ${counts.join(', ')}; at most ${slowest} ms`)
+    say(`${chosen[at]!.name}: ${counts.join(', ')}; at most ${slowest} ms`)
   }
-  const expired = running.find(({ responder }) => responder.name === EXPIRED)!
-  const leak = await targetUrls(platform, [expired.url])
-  await emitTo(platform, leak, badCertificates)
-  const refused = await waitForAttempts(platform, leak, badCertificates, 60_000)
-  const certificates = judge(platform, expired, refused, badCertificates)
+  const refused: Attempted[] = []
+  const expired = running.find(({ responder }) => responder.name === EXPIRED)
+  if (expired !== undefined) {
+    const leak = await targetUrls(platform, [expired.url])
+    await emitTo(platform, leak, badCertificates)
+    refused.push(...(await waitForAttempts(platform, leak, badCertificates, 2 * platform.patienceMs)))
+    judged.push(judge(platform, expired, refused, badCertificates))
+  }
+  const slow = judged.filter(({ ofPace }) => ofPace.length > 0)
+  const heardAgain: Judged[] = []
+  for (const one of new Set(slow.map(({ running: slowOne }) => slowOne))) {
+    heardAgain.push(await hearAlone(platform, one))
+  }
 
   const after = await settled(platform, cold.sockets + SOCKETS_OF_POOLS)
   const areClosed = () => running.every(({ open }) => open === 0)
@@ -73,7 +96,7 @@ export async function tryResponders(
   )
   const growthMb = Math.round(after.rssMb - before.rssMb)
   const responses = attempts.length + refused.length
-  const all = [...judged, certificates]
+  const all = [...judged, ...heardAgain]
   const leaked = after.sockets - cold.sockets - SOCKETS_OF_POOLS
   return {
     responses,
@@ -81,9 +104,9 @@ export async function tryResponders(
     marks: [
       {
         what: 'hostile responders',
-        found: `${responders.length} × ${requests}`,
+        found: `${chosen.length} × ${requests}`,
         mark: 'at least 40',
-        held: responders.length >= 40,
+        held: chosen.length >= 40 || only !== undefined,
         findings: [],
       },
       nothingFound(
@@ -102,10 +125,31 @@ export async function tryResponders(
         all.flatMap(({ late }) => late),
       ),
       nothingFound(
-        'bodies that were kept beyond the limit',
+        'answers that were kept beyond the limits',
         responses,
         all.flatMap(({ large }) => large),
       ),
+      nothingFound(
+        'bodies that were not kept as they were sent',
+        responses,
+        all.flatMap(({ altered }) => altered),
+      ),
+      {
+        what: 'too late in a crowd, tried again alone',
+        found: `${slow.length} of ${chosen.length}`,
+        mark: NOTE,
+        held: true,
+        findings: slow.map(
+          ({ ofPace }) => `${ofPace[0]}${ofPace.length > 1 ? `, and ${ofPace.length - 1} more` : ''}`,
+        ),
+      },
+      {
+        what: 'longest that the worker stood still',
+        found: `${stallMs} ms`,
+        mark: NOTE,
+        held: true,
+        findings: [],
+      },
       nothingFound(
         'slots not given back',
         responses,
@@ -128,20 +172,57 @@ export async function tryResponders(
   }
 }
 
+interface Judged {
+  running: RunningResponder
+  missing: string[]
+  wrong: string[]
+  late: string[]
+  large: string[]
+  altered: string[]
+  /** What a machine that is busy with the others explains as well. */
+  ofPace: string[]
+}
+
+/** @param isAlone nothing else goes on, so that nothing else explains what is late */
 function judge(
   platform: Platform,
-  { responder }: RunningResponder,
-  made: Awaited<ReturnType<typeof waitForAttempts>>,
+  running: RunningResponder,
+  made: readonly Attempted[],
   count: number,
-) {
+  isAlone = false,
+): Judged {
+  const { responder } = running
   const deadlineMs = platform.attemptTimeoutMs + LATE_MS
-  const say = (attempt: (typeof made)[number]) =>
+  const say = (attempt: Attempted) =>
     `${responder.name}: ${attempt.outcome} after ${attempt.durationMs} ms (${attempt.detail})`
+  const isWrong = ({ outcome }: Attempted) => !responder.outcomes.includes(outcome)
+  const isLate = ({ durationMs }: Attempted) => durationMs > deadlineMs
+  const isOfPace = (one: Attempted) => !isAlone && (isWrong(one) ? OF_PACE.has(one.outcome) : isLate(one))
+  const judged = made.filter((one) => !isOfPace(one))
+  const { bodyStart } = responder
   return {
+    running,
     missing: made.length === count ? [] : [`${responder.name}: ${made.length} of ${count}`],
-    wrong: made.filter(({ outcome }) => !responder.outcomes.includes(outcome)).map(say),
-    late: made.filter(({ durationMs }) => durationMs > deadlineMs).map(say),
-    large: made.filter(({ bodyBytes }) => bodyBytes > BODY_BYTES_MAX).map(say),
+    wrong: judged.filter(isWrong).map(say),
+    late: judged.filter(isLate).map(say),
+    large: made
+      .filter(({ bodyBytes, headerBytes }) => bodyBytes > BODY_BYTES_MAX || headerBytes > HEADER_BYTES_MAX)
+      .map((one) => `${responder.name}: ${one.headerBytes} of headers, ${one.bodyBytes} of body`),
+    altered: made
+      .filter((one) => bodyStart !== undefined && one.bodyBytes > 0 && one.bodyStart !== bodyStart)
+      .map((one) => `${responder.name}: begins with ${one.bodyStart}`),
+    ofPace: made.filter(isOfPace).map(say),
+  }
+}
+
+/** Tries a responder with nothing beside it. What is late at each of a few tries is late because of what it does. */
+async function hearAlone(platform: Platform, running: RunningResponder): Promise<Judged> {
+  for (let tries = 1; ; tries++) {
+    const target = await targetUrls(platform, [running.url])
+    await emitTo(platform, target, ALONE)
+    const made = await waitForAttempts(platform, target, ALONE)
+    const judged = judge(platform, running, made, ALONE, true)
+    if (tries === TRIES_MAX || judged.wrong.length + judged.late.length === 0) return judged
   }
 }
 

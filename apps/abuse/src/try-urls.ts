@@ -1,13 +1,19 @@
 import { freePort } from '@posthorn/testkit'
+import { ALLOWED_ADDRESS } from './addresses.ts'
 import { type Canaries, startCanaries } from './canaries.ts'
-import { byEndpoint, emitTo, targetUrls, waitForAttempts } from './deliver-to.ts'
+import { byEndpoint, deliverOnce, emitTo, OF_PACE, targetUrls, waitForAttempts } from './deliver-to.ts'
 import { type Mark, nothingFound } from './mark.ts'
-import { ALLOWED_ADDRESS, type Platform } from './start-platform.ts'
+import type { Platform } from './start-platform.ts'
 import { startResponder } from './start-responder.ts'
 import { ALLOWED_NAME, redirects, type UrlInput, urlInputs } from './url-inputs.ts'
 
-/** Nothing was connected to. */
-const UNSENT = new Set(['address_refused', 'invalid_request', 'dns_failed'])
+/** What an attempt may end as; what is not here may be anything, as long as no canary is reached. */
+const FINE: Partial<Record<UrlInput['atConnect'], ReadonlySet<string>>> = {
+  refused: new Set(['address_refused']),
+  // Nothing was connected to.
+  unsent: new Set(['address_refused', 'invalid_request', 'dns_failed']),
+  changing: new Set(['address_refused', 'delivered']),
+}
 
 /** URLs, names and redirects at both gates, before canaries. */
 export async function tryUrls(
@@ -24,6 +30,10 @@ export async function tryUrls(
   const connected = await atConnect(platform, inputs)
   const redirected = await whereRedirected(platform, led)
   const control = await whatIsAllowed(platform, canaries)
+  const disagreements = platform
+    .logs()
+    .split('\n')
+    .filter((line) => line.includes('egress.readings_disagree'))
   const connectionsMade = canaries.reached.length
   return {
     ...{ urls, connectionsMade },
@@ -39,6 +49,8 @@ export async function tryUrls(
       nothingFound('sent, or left without a record', inputs.length, connected),
       nothingFound('redirects that changed the outcome', led.length, redirected),
       nothingFound('connections to a canary', urls, canaries.reached),
+      nothingFound('bytes that a canary was sent', urls, canaries.told),
+      nothingFound('addresses that two readings disagree about', urls, disagreements),
       nothingFound('what is allowed, not delivered', 2, control),
     ],
   }
@@ -50,7 +62,7 @@ async function atRegistration(platform: Platform, inputs: readonly UrlInput[]): 
   const findings: string[] = []
   for (const { url, atRegistration } of inputs) {
     const { status, text, body } = await platform.request('POST', '/v1/owners/gate/endpoints', {
-      strict: true,
+      at: 'strict',
       body: { url, eventTypes: ['abuse.gate'], enabled: false },
     })
     const isRefused = status === 422 && /^(url_|validation_failed)/.test(body?.code)
@@ -81,56 +93,49 @@ async function atConnect(platform: Platform, inputs: readonly UrlInput[]): Promi
   const rounds = 2
   for (let round = 0; round < rounds; round++) await emitTo(platform, target, 1)
   const attempts = await waitForAttempts(platform, target, rounds)
-  return byEndpoint(target, attempts).flatMap((made, at) => {
+  const findings: string[] = []
+  for (const [at, made] of byEndpoint(target, attempts).entries()) {
     const { url, atConnect } = stored[at]!
+    const isFine = (outcome: string) => FINE[atConnect]?.has(outcome) ?? true
+    const isOfPace = made.length > 0 && made.every(({ outcome }) => isFine(outcome) || OF_PACE.has(outcome))
+    if (made.length === rounds && made.every(({ outcome }) => isFine(outcome))) continue
+    // What a busy machine makes late is tried again alone.
+    if (made.length === rounds && isOfPace && isFine(await deliverOnce(platform, url))) continue
     const outcomes = made.map(({ outcome, detail }) => `${outcome} (${detail})`).join(', ')
-    const isFine = (outcome: string) =>
-      atConnect === 'any' || (atConnect === 'refused' ? outcome === 'address_refused' : UNSENT.has(outcome))
-    return made.length === rounds && made.every(({ outcome }) => isFine(outcome))
-      ? []
-      : [`${JSON.stringify(url)}: ${outcomes || 'no attempt'}`]
-  })
+    findings.push(`${JSON.stringify(url)}: ${outcomes || 'no attempt'}`)
+  }
+  return findings
 }
 
 async function whereRedirected(platform: Platform, led: ReturnType<typeof redirects>): Promise<string[]> {
-  await using stack = new AsyncDisposableStack()
-  const running = await Promise.all(
-    led.map(({ name, status, headers, body }) =>
-      startResponder({
+  const findings = await Promise.all(
+    led.map(async ({ name, status, headers, body }) => {
+      const running = await startResponder({
         name,
         outcomes: [],
         onRequest: (socket) =>
           void socket.write(
             `HTTP/1.1 ${status} Word\r\n${headers}${status === 304 ? '' : `content-length: ${body.length}\r\n`}\r\n${body}`,
           ),
-      }),
-    ),
+      })
+      try {
+        let sent = 0
+        const outcome = await deliverOnce(platform, running.url, {}, () => (sent += 1))
+        const expected = status < 300 ? 'delivered' : 'rejected'
+        return outcome === expected && running.requests === sent
+          ? []
+          : [`${name}: ${outcome}, ${running.requests} requests`]
+      } finally {
+        await running.close()
+      }
+    }),
   )
-  stack.defer(async () => {
-    await Promise.all(running.map((responder) => responder.close()))
-  })
-  const target = await targetUrls(
-    platform,
-    running.map(({ url }) => url),
-  )
-  await emitTo(platform, target, 1)
-  const attempts = await waitForAttempts(platform, target, 1)
-  return byEndpoint(target, attempts).flatMap(([attempt], at) => {
-    const { name, status } = led[at]!
-    const expected = status < 300 ? 'delivered' : 'rejected'
-    return attempt?.outcome === expected && attempt.status === status && running[at]!.requests === 1
-      ? []
-      : [`${name}: ${attempt?.outcome ?? 'no attempt'}, ${running[at]!.requests} requests`]
-  })
+  return findings.flat()
 }
 
 /** Otherwise nothing reached anything because nothing was sent. */
 async function whatIsAllowed(platform: Platform, canaries: Canaries): Promise<string[]> {
   const urls = [ALLOWED_ADDRESS, ALLOWED_NAME].map((host) => `http://${host}:${canaries.port}/`)
-  const target = await targetUrls(platform, urls)
-  await emitTo(platform, target, 1)
-  const attempts = await waitForAttempts(platform, target, 1)
-  return byEndpoint(target, attempts).flatMap(([attempt], at) =>
-    attempt?.outcome === 'delivered' ? [] : [`${urls[at]}: ${attempt?.outcome ?? 'no attempt'}`],
-  )
+  const outcomes = await Promise.all(urls.map((url) => deliverOnce(platform, url)))
+  return outcomes.flatMap((outcome, at) => (outcome === 'delivered' ? [] : [`${urls[at]}: ${outcome}`]))
 }

@@ -1,13 +1,16 @@
+import { ALLOWED_ADDRESS, REFUSED_PORT } from './addresses.ts'
 import type { DnsZone } from './dns-server.ts'
-import { ALLOWED_ADDRESS } from './start-platform.ts'
 
 /** A URL that an endpoint might be given, and what each gate makes of it. */
 export interface UrlInput {
   url: string
   /** Of an API without exceptions. `accepted`: a name tells nothing before it is looked up. */
   atRegistration: 'refused' | 'accepted'
-  /** `refused`: its own outcome; `unsent`: that, or any other without a connection; `any`: but no canary. */
-  atConnect: 'refused' | 'unsent' | 'any'
+  /**
+   * `refused`: its own outcome; `unsent`: that, or any other without a connection; `changing`: refused or delivered,
+   * as the name is when it is looked up; `any`: but no canary.
+   */
+  atConnect: 'refused' | 'unsent' | 'changing' | 'any'
 }
 
 /** First and last of each block of the IANA registries that is not public, and of what it may be taken for. */
@@ -140,6 +143,14 @@ const metadata = [
   'https://169.254.169.254/',
 ]
 
+/** To a host that may be reached, by its text. */
+const unsendable = [
+  'http://public.abuse.example:0/',
+  'ftp://public.abuse.example/',
+  'ws://public.abuse.example/',
+  `http://public.abuse.example/${'\u00e9'.repeat(1_000)}`,
+]
+
 /** What one parser reads as one host and another as the next. */
 function trickyUrls(canary: string, port: number): string[] {
   return [
@@ -251,12 +262,17 @@ const names: Record<string, ReturnType<DnsZone> | { turns: readonly string[] }> 
   empty: { addresses: [] },
 }
 
+/** They stand for no address. */
+const UNANSWERED = new Set(['silent', 'garbage', 'missing', 'failing', 'empty'])
+
+function isChanging(name: string): boolean {
+  return 'turns' in names[name]!
+}
+
 export const ALLOWED_NAME = 'allowed.abuse.example'
-/** Of responders: each has a name of its own, so that none shares a connection. */
-const RESPONDERS = /^responder-[a-z0-9-]+\.abuse\.example$/
 
 export const zone: DnsZone = (name, times) => {
-  if (name === ALLOWED_NAME || RESPONDERS.test(name)) return { addresses: [ALLOWED_ADDRESS] }
+  if (name === ALLOWED_NAME) return { addresses: [ALLOWED_ADDRESS] }
   const answer = names[name.replace(/\.abuse\.example$/, '')]
   // Whatever else is asked for is private.
   if (answer === undefined) return { addresses: ['127.0.0.1'] }
@@ -278,6 +294,12 @@ export function urlInputs(port: number): UrlInput[] {
     ...encodedIpv4.map(literal),
     ...privateNames.map(literal),
     ...metadata.map((url): UrlInput => ({ url, atRegistration: 'refused', atConnect: 'refused' })),
+    ...unsendable.map((url): UrlInput => ({ url, atRegistration: 'refused', atConnect: 'unsent' })),
+    {
+      url: `http://${ALLOWED_ADDRESS}:${REFUSED_PORT}/`,
+      atRegistration: 'refused',
+      atConnect: 'refused',
+    },
     ...trickyUrls(`127.0.0.1:${port}`, port).map(
       (url): UrlInput => ({ url, atRegistration: 'refused', atConnect: isWhole(url) ? 'any' : 'unsent' }),
     ),
@@ -286,11 +308,12 @@ export function urlInputs(port: number): UrlInput[] {
       return {
         url,
         atRegistration: isWhole(url) ? 'accepted' : 'refused',
-        atConnect: name.startsWith('rebind') ? 'any' : 'unsent',
+        atConnect:
+          !isWhole(url) || UNANSWERED.has(name) ? 'unsent' : isChanging(name) ? 'changing' : 'refused',
       }
     }),
     ...['ONLY-LOOPBACK.abuse.example.', 'only-loopback\u3002abuse\u3002example', 'both.abuse.example.'].map(
-      (host): UrlInput => ({ ...literal(host), atRegistration: 'accepted' }),
+      (host): UrlInput => ({ ...literal(host), atRegistration: 'accepted', atConnect: 'refused' }),
     ),
   ]
 }

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
 import swagger from '@fastify/swagger'
-import { Problem } from '@posthorn/contracts'
+import { Problem, type RouteRoles } from '@posthorn/contracts'
 import scalar from '@scalar/fastify-api-reference'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifySchema } from 'fastify'
 
 /** The OpenAPI 3.1 document, made of the schemas that validate. Before any route. */
 export async function registerOpenApi(app: FastifyInstance, version: string): Promise<void> {
@@ -39,12 +39,18 @@ export async function registerOpenApi(app: FastifyInstance, version: string): Pr
       },
     },
     refResolver: { buildLocalReference: (json) => String(json.$id) },
+    transform: ({ schema, url, route }) => ({ schema: withRoles(schema, route.config?.roles), url }),
   })
   let document: string | undefined
   app.get('/openapi.json', { schema: { hide: true } as object }, async (_request, reply) => {
     document ??= JSON.stringify(app.swagger())
     return reply.type('application/json; charset=utf-8').send(document)
   })
+}
+
+/** Who may use the operation: `x-roles`, where a key is needed at all. */
+function withRoles<Schema extends FastifySchema>(schema: Schema, roles: RouteRoles = []): Schema {
+  return schema?.security === undefined ? schema : { ...schema, 'x-roles': ['admin', ...roles] }
 }
 
 /** The reference page at /docs. Everything it needs comes from here. */

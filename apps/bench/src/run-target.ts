@@ -1,5 +1,4 @@
-import { waitFor } from '@posthorn/testkit'
-import { cpuSecondsOfTrees } from './cpu-seconds.ts'
+import { cpuSecondsOfTrees, waitFor } from '@posthorn/testkit'
 import { measureLatency } from './measure-latency.ts'
 import { percentile } from './percentile.ts'
 import type { BareLoopFigures } from './processes/bare-loop.ts'

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { startEmbeddedPostgres } from '@posthorn/embedded'
 import type { QueueTarget } from '@posthorn/emitter'
 import {
+  cpuSeconds,
   freePort,
   type NodeProcess,
   platformNodeOptions,
@@ -14,7 +15,6 @@ import {
   waitFor,
 } from '@posthorn/testkit'
 import pg from 'pg'
-import { cpuSeconds } from './cpu-seconds.ts'
 
 export type Backend = 'postgres' | 'redis'
 

@@ -1,3 +1,4 @@
+export { cpuSeconds, cpuSecondsOfTrees } from './cpu-seconds.ts'
 export { createDatabase, type TestDatabase, templateDatabase } from './create-database.ts'
 export {
   describeEachBackend,
