@@ -40,9 +40,9 @@ delays.enable()
 process.on('SIGWINCH', () => {
   collectGarbage()
   // Not through the logger: a test double of a log would be no log.
-  const { rss } = process.memoryUsage()
+  const { rss, heapUsed, external } = process.memoryUsage()
   const stallMs = Math.round(delays.max / 1e6)
-  process.stdout.write(`${JSON.stringify({ holds: { inFlight: worker.inFlight, rss, stallMs } })}\n`)
+  process.stdout.write(`${JSON.stringify({ holds: { inFlight: worker.inFlight, rss, inUse: heapUsed + external, stallMs } })}\n`)
   delays.reset()
 })
 logger.info('worker.ready')

@@ -64,7 +64,7 @@ export async function runParts(options: RunOptions): Promise<{ marks: Mark[]; re
   const responders = await step('responders', () =>
     tryResponders(platform, {
       requests: isQuick ? 10 : 1_000,
-      badCertificates: isQuick ? 200 : 10_000,
+      badCertificates: isQuick ? 100 : 10_000,
       only: without?.responders,
       isMemoryJudged: !isQuick,
       say: sayMore,
@@ -78,9 +78,9 @@ export async function runParts(options: RunOptions): Promise<{ marks: Mark[]; re
   const leaks = await step('leaks', findLeaks)
   const cost = await step('cost', () =>
     measureCost(platform, {
-      posts: isQuick ? 500 : 2_000,
+      posts: isQuick ? 200 : 2_000,
       rounds: isQuick ? 5 : 21,
-      deliveries: isQuick ? 400 : 4_000,
+      deliveries: isQuick ? 200 : 4_000,
       isJudged: !isQuick,
     }),
   )

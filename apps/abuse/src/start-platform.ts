@@ -36,6 +36,8 @@ export interface Holdings {
   /** Slots. */
   inFlight: number
   rssMb: number
+  /** Of the heap and of what it has outside, such as buffers. */
+  inUseMb: number
   sockets: number
   /** The longest that the worker stood still since it was asked before. */
   stallMs: number
@@ -277,10 +279,11 @@ export async function startPlatform({ backend, dnsPort, without }: PlatformOptio
       process.kill(worker.pid, 'SIGWINCH')
       await waitFor(() => said().length > before, { message: 'the worker to say what it holds' })
       const { holds } = JSON.parse(said().at(-1)!) as {
-        holds: { inFlight: number; rss: number; stallMs: number }
+        holds: { inFlight: number; rss: number; inUse: number; stallMs: number }
       }
-      const { inFlight, rss, stallMs } = holds
-      return { inFlight, stallMs, rssMb: rss / 1e6, sockets: countSockets(worker.pid) }
+      const { inFlight, rss, inUse, stallMs } = holds
+      const sockets = countSockets(worker.pid)
+      return { inFlight, stallMs, rssMb: rss / 1e6, inUseMb: inUse / 1e6, sockets }
     },
     async withoutWorker(act) {
       process.kill(worker.pid, 'SIGSTOP')
