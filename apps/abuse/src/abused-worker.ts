@@ -42,7 +42,9 @@ process.on('SIGWINCH', () => {
   // Not through the logger: a test double of a log would be no log.
   const { rss, heapUsed, external } = process.memoryUsage()
   const stallMs = Math.round(delays.max / 1e6)
-  process.stdout.write(`${JSON.stringify({ holds: { inFlight: worker.inFlight, rss, inUse: heapUsed + external, stallMs } })}\n`)
+  process.stdout.write(
+    `${JSON.stringify({ holds: { inFlight: worker.inFlight, rss, inUse: heapUsed + external, stallMs } })}\n`,
+  )
   delays.reset()
 })
 logger.info('worker.ready')

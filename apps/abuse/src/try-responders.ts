@@ -5,8 +5,8 @@ import {
   byEndpoint,
   emitTo,
   OF_PACE,
-  TRIES_MAX,
   type Target,
+  TRIES_MAX,
   targetUrls,
   waitForAttempts,
 } from './deliver-to.ts'
