@@ -126,6 +126,7 @@ async function drain(stage: Stage, owners: readonly Owner[], deliveries: number)
       deliveries,
       payloadBytes: owners[0]!.payloadBytes,
       latenciesMs: [],
+      spreadsMs: arrivals.spreadsMs,
       ...most,
     },
     seconds: (emptyAtMs - arrivals.firstAtMs) / 1_000,
