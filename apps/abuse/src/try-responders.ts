@@ -5,7 +5,6 @@ import {
   byEndpoint,
   emitTo,
   OF_PACE,
-  type Target,
   TRIES_MAX,
   targetUrls,
   waitForAttempts,
