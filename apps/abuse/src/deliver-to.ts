@@ -104,7 +104,7 @@ export async function waitForAttempts(
     await delay(100)
   }
   return await platform.query<Attempted & { [name: string]: unknown }>(
-    `SELECT d.endpoint_id AS endpoint, a.outcome, a.status, a.detail, a.duration_ms AS "durationMs",
+    `SELECT d.endpoint_id AS endpoint, a.outcome, a.status, a.detail, round(a.duration_ms)::int AS "durationMs",
        coalesce(octet_length(a.response_body), 0) AS "bodyBytes",
        coalesce(encode(substr(a.response_body, 1, 4), 'hex'), '') AS "bodyStart",
        (SELECT coalesce(sum(octet_length(pair->>0) + octet_length(pair->>1)), 0)::int

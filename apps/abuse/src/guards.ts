@@ -514,7 +514,7 @@ export const guards: readonly Guard[] = [
   },
   {
     name: 'forbidden-keys',
-    without: 'a body may have the key __proto__',
+    without: 'a body may have the key `__proto__`',
     edits: [{ file: api('json-members'), from: 'if (key === FORBIDDEN_KEY)', to: "if (key === '\\0')" }],
     part: 'payloads',
     mark: PAYLOADS,

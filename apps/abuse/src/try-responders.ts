@@ -5,7 +5,6 @@ import {
   byEndpoint,
   emitTo,
   OF_PACE,
-  type Target,
   TRIES_MAX,
   targetUrls,
   waitForAttempts,
@@ -18,8 +17,6 @@ import { type RunningResponder, startResponder } from './start-responder.ts'
 /** What an attempt may take beyond its deadline until it is recorded. */
 const LATE_MS = 1_000
 const RSS_GROWTH_MAX_MB = 50
-/** Of the requests, that are sent again where memory grew by more. */
-const AGAIN_PART = 5
 /** Idle connections are closed after four seconds. */
 const IDLE_MS = 6_000
 const BODY_BYTES_MAX = 16_384
@@ -102,11 +99,7 @@ export async function tryResponders(
     open === 0 ? [] : [`${responder.name}: ${open} open`],
   )
   const inUse = (after.inUseMb - before.inUseMb).toFixed(0)
-  const growths = [after.rssMb - before.rssMb]
-  if (isMemoryJudged && growths[0]! >= RSS_GROWTH_MAX_MB) {
-    growths.push(...(await growAgain(platform, target, Math.floor(requests / AGAIN_PART))))
-  }
-  const isGrowing = growths.every((mb, at) => mb >= RSS_GROWTH_MAX_MB / (at === 0 ? 1 : AGAIN_PART))
+  const growthMb = after.rssMb - before.rssMb
   const responses = attempts.length + refused.length
   const all = [...judged, ...heardAgain]
   const leaked = after.sockets - cold.sockets - SOCKETS_OF_POOLS
@@ -182,9 +175,9 @@ export async function tryResponders(
       },
       {
         what: 'growth of memory',
-        found: `${growths.map((mb) => mb.toFixed(0)).join(', then ')} MB (in use ${inUse} MB)`,
+        found: `${growthMb.toFixed(0)} MB (in use ${inUse} MB)`,
         mark: isMemoryJudged ? `< ${RSS_GROWTH_MAX_MB} MB` : 'judged in a full run',
-        held: !isMemoryJudged || !isGrowing,
+        held: !isMemoryJudged || growthMb < RSS_GROWTH_MAX_MB,
         findings: [],
       },
     ],
@@ -248,26 +241,6 @@ async function hearAgain(platform: Platform, slow: readonly RunningResponder[]):
     heard.push(await hearAlone(platform, running))
   }
   return heard
-}
-
-/**
- * Sends a part of it again, a few times. A worker that leaks grows with each; one that a busy machine held up for
- * seconds in the crowd has kept the memory that it needed then, once.
- *
- * @returns by how many megabytes each time, until it was in proportion
- */
-async function growAgain(platform: Platform, target: Target, requests: number): Promise<number[]> {
-  const growths: number[] = []
-  for (let tries = 1; tries <= TRIES_MAX; tries++) {
-    const before = await platform.workerHolds()
-    const attempted = (await waitForAttempts(platform, target, 0)).length / target.endpoints.length
-    await emitTo(platform, target, requests)
-    await waitForAttempts(platform, target, attempted + requests, 2 * platform.patienceMs)
-    const after = await settled(platform, before.sockets)
-    growths.push(after.rssMb - before.rssMb)
-    if (growths.at(-1)! < RSS_GROWTH_MAX_MB / AGAIN_PART) break
-  }
-  return growths
 }
 
 /** With nothing beside it. What is late at each of a few tries is late because of what it does. */

@@ -42,9 +42,9 @@ async function endAs(state: string): Promise<void> {
 
 async function addAttempt(number: number, body: Buffer | null, truncated = false): Promise<void> {
   await api.store.pool.query(
-    `INSERT INTO attempts (delivery_id, number, started_at, duration_ms, outcome, status, detail, timings,
-       response_headers, response_body, response_body_truncated)
-     VALUES ($1, $2, now(), 12, 'rejected', 500, NULL, '{"connectMs":1.5}', '[["x-a","1"]]', $3, $4)`,
+    `INSERT INTO attempts (delivery_id, number, started_at, duration_ms, outcome, status, detail,
+       connect_ms, first_byte_ms, response_headers, response_body, response_body_truncated)
+     VALUES ($1, $2, now(), 12.34, 'rejected', 500, NULL, 1.5, 10.99, '[["x-a","1"]]', $3, $4)`,
     [decodeId('dlv', delivery), number, body, truncated],
   )
 }
@@ -92,7 +92,7 @@ it('attempts are listed first to last, with the answers as text or, where they a
     outcome: 'rejected',
     status: 500,
     detail: null,
-    timings: { connectMs: 1.5 },
+    timings: { connectMs: 1.5, firstByteMs: 10.99, totalMs: 12.34 },
     responseHeaders: [['x-a', '1']],
     responseBody: 'Fehler: ä',
     responseBodyTruncated: false,
@@ -117,7 +117,7 @@ it('the attempt that ended a delivery is the last of the list', async () => {
     data: [
       {
         ...{ id: expect.stringMatching(/^att_/), number: 3, startedAt: expect.any(String), durationMs: 7 },
-        ...{ outcome: 'timeout', status: null, detail: null, timings: null, responseHeaders: null },
+        ...{ outcome: 'timeout', status: null, detail: null, timings: { totalMs: 7 }, responseHeaders: null },
         ...{ responseBody: 'half', responseBodyTruncated: false },
       },
     ],

@@ -1,4 +1,5 @@
 import { decodeId } from '@posthorn/contracts'
+import { newDeliveryId } from '@posthorn/store'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { startTestApi, type TestApi } from './start-test-api.ts'
 
@@ -33,8 +34,8 @@ const ask = (body: object, headers = {}) =>
 async function addEnded(state: string, count: number): Promise<void> {
   await api.store.pool.query(
     `INSERT INTO deliveries_ended (id, state, message_id, endpoint_id, owner_id, event_type, attempts, ended_at)
-     SELECT uuidv7(), $2::delivery_state, uuidv7(), e.id, e.owner_id, 'pay_info.paid', 3, now()
-     FROM endpoints e, generate_series(1, $3) WHERE e.id = $1`,
+     SELECT ${newDeliveryId('message')}, $2::delivery_state, message, e.id, e.owner_id, 'pay_info.paid', 3, now()
+     FROM endpoints e, (SELECT uuidv7() AS message FROM generate_series(1, $3)) AS m WHERE e.id = $1`,
     [decodeId('ep', endpoint), state, count],
   )
 }

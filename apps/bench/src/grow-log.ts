@@ -1,4 +1,4 @@
-import { ensurePartitions } from '@posthorn/store'
+import { ensurePartitions, newDeliveryId } from '@posthorn/store'
 import type pg from 'pg'
 
 /** Whose log it is: endpoints with their owners. */
@@ -31,14 +31,15 @@ const BATCH = 100_000
 //          each that is dead after ten, cancelled and skipped without any
 const GROW = `
 WITH numbered AS MATERIALIZED (
-  SELECT n, ago, uuidv7(ago) AS message_id, uuidv7(ago) AS delivery_id,
+  SELECT n, ago, message_id, ${newDeliveryId('message_id')} AS delivery_id,
     CASE WHEN n % 1000 = 500 THEN $6::uuid ELSE ($4::uuid[])[1 + n % cardinality($4::uuid[])] END AS endpoint_id,
     CASE WHEN n % 1000 = 500 THEN $7::uuid ELSE ($5::uuid[])[1 + n % cardinality($5::uuid[])] END AS owner_id,
     CASE WHEN n % 10000 = 5001 THEN $9::text ELSE $8::text END AS event_type,
     CASE n / 7 % 100 WHEN 0 THEN 'dead' WHEN 1 THEN 'cancelled' WHEN 2 THEN 'skipped' ELSE 'delivered'
       END::delivery_state AS state
   FROM generate_series($1::bigint, $2::bigint) AS n,
-    LATERAL (SELECT make_interval(secs => -($10::float8 + ($11::float8 - $10::float8) * n / $3::float8)) AS ago) AS o
+    LATERAL (SELECT make_interval(secs => -($10::float8 + ($11::float8 - $10::float8) * n / $3::float8)) AS ago) AS o,
+    LATERAL (SELECT uuidv7(ago) AS message_id) AS m
 ), new_messages AS (
   INSERT INTO messages (id, owner_id, event_type, "timestamp", deliveries, payload)
   SELECT message_id, owner_id, event_type, now() + ago, 1,

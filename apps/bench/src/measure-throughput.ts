@@ -3,12 +3,17 @@ import type { ScenarioOptions } from './scenario.ts'
 import type { Round, Stage } from './stage.ts'
 import type { Backend } from './start-platform.ts'
 
-/** Rounds that take turns with the bare loop. Each figure is the median; spread is from the least to the most. */
+/**
+ * Rounds that take turns with the bare loop. Each figure is the median; spread is from the least to the most.
+ *
+ * @param moreOf further figures of the rounds
+ */
 export async function measureThroughput(
   stage: Stage,
   name: { scenario: string; variant: string },
   { repeats, say }: ScenarioOptions,
   runRound: () => Promise<Round>,
+  moreOf: (rounds: readonly Round[]) => Record<string, number> = () => ({}),
 ): Promise<ThroughputFigures> {
   // What a process allocates or compiles once is not what a delivery costs.
   const { payloadBytes } = await runRound()
@@ -22,7 +27,7 @@ export async function measureThroughput(
   }
   const figures = throughputFigures(stage.backend, name, rounds, bare)
   say(`${name.scenario} ${name.variant}: ${figures.deliveriesPerSecond}/s, ratio ${figures.ratio}`)
-  return figures
+  return { ...figures, ...moreOf(rounds) }
 }
 
 export type ThroughputFigures = ReturnType<typeof throughputFigures>

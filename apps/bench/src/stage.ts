@@ -18,6 +18,8 @@ export interface Round {
   cpu: CpuSeconds
   /** From when an event was to be emitted until it came. */
   latenciesMs: number[]
+  /** Of an event's deliveries, from the first to the last. */
+  spreadsMs: Float64Array
 }
 
 /** The platform, a generator and a receiver, each in processes of their own. */
@@ -127,6 +129,7 @@ export async function startStage(backend: Backend, profileDir?: string): Promise
         1_000,
       cpu: subtract(after, before),
       latenciesMs: ids.map((id, at) => arrivedAtMs.get(id)! - intendedAtMs[at]!),
+      spreadsMs: arrivals.spreadsMs,
     }
   }
 

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { decodeId } from '@posthorn/contracts'
 import type { Accept, AcceptedMessage } from '@posthorn/dispatch'
-import type { Vault } from '@posthorn/store'
+import { newDeliveryId, type Vault } from '@posthorn/store'
 import { allFaults } from './faults/all-faults.ts'
 import type { Random } from './seeded-random.ts'
 import type { Field } from './start-field.ts'
@@ -249,7 +249,7 @@ export const plantedBugs: readonly PlantedBug[] = [
             'FROM reopened WHERE false',
           ),
           "SELECT id, 'pending', message_id, endpoint_id, owner_id, event_type, attempts, attempts",
-          "SELECT uuidv7(), 'pending', message_id, endpoint_id, owner_id, event_type, 0, 0",
+          `SELECT ${newDeliveryId('message_id')}, 'pending', message_id, endpoint_id, owner_id, event_type, 0, 0`,
         ),
     },
     expose: faults('endpoint-disabled'),

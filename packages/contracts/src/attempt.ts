@@ -12,12 +12,15 @@ export const Attempt = Type.Object(
     outcome: Type.String({ description: 'delivered, rejected, or why no answer came, such as timeout.' }),
     status: Type.Union([Type.Integer({ description: 'HTTP status of the answer.' }), Type.Null()]),
     detail: Type.Union([Type.String(), Type.Null()]),
-    timings: Type.Union([
-      Type.Record(Type.String(), Type.Number(), { description: 'Its parts, in milliseconds.' }),
-      Type.Null(),
-    ]),
+    timings: Type.Record(Type.String(), Type.Number(), {
+      description:
+        'In milliseconds: totalMs, firstByteMs where an answer began, and dnsMs, connectMs and tlsMs where it opened a connection.',
+    }),
     responseHeaders: Type.Union([
-      Type.Array(Type.Array(Type.String()), { description: 'Pairs of name and value.' }),
+      Type.Array(Type.Array(Type.String()), {
+        description:
+          'Pairs of name and value, without those that only speak of the connection, such as keep-alive.',
+      }),
       Type.Null(),
     ]),
     responseBody: Type.Union([

@@ -23,7 +23,7 @@ export const Delivery = Type.Object(
     attempts: Type.Integer({ description: 'Attempts made so far.' }),
     dueAt: Type.Union([Time('When the next attempt may be made; null once it ended.'), Type.Null()]),
     endedAt: Type.Union([Time('When it ended.'), Type.Null()]),
-    createdAt: Time('When its message was accepted, or when a replay made it.'),
+    createdAt: Time('When its message was accepted, also where a replay made it.'),
   },
   { title: 'Delivery', additionalProperties: false },
 )

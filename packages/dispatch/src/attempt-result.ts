@@ -1,6 +1,7 @@
 import type { RetryPolicy } from '@posthorn/contracts'
 import type { PostOutcome } from '@posthorn/egress'
 import type { AttemptResult, ClaimedDelivery } from '@posthorn/store'
+import { endToEndHeaders } from './end-to-end-headers.ts'
 import { nextState, type Outcome, parseRetryAfter } from './retry-policy.ts'
 
 export interface Attempted {
@@ -28,13 +29,13 @@ export function attemptResult(attempted: Attempted): { result: AttemptResult; di
       number,
       startedAt,
       durationMs: outcome.durationMs,
-      timings: JSON.stringify(outcome.timings, hundredths),
+      timings: outcome.timings,
       next: next.state === 'pending' ? { state: 'pending', delayMs: next.delayMs } : { state: next.state },
       ...(outcome.kind === 'answered'
         ? {
             outcome: next.state === 'delivered' ? 'delivered' : 'rejected',
             status: outcome.status,
-            responseHeaders: JSON.stringify(outcome.headers),
+            responseHeaders: JSON.stringify(endToEndHeaders(outcome.headers)),
             responseBody: outcome.body,
             responseBodyTruncated: outcome.bodyTruncated,
           }
@@ -57,11 +58,6 @@ export function policyOutcome(outcome: PostOutcome, startedAt: Date): Outcome {
     status: outcome.status,
     ...(retryAfterMs !== undefined && { retryAfterMs }),
   }
-}
-
-/** A clock's further digits are noise, and are stored for every attempt. */
-function hundredths(_name: string, value: unknown): unknown {
-  return typeof value === 'number' ? Math.round(value * 100) / 100 : value
 }
 
 /** PostgreSQL's text holds every character but this one. */

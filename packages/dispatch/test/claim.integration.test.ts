@@ -71,7 +71,9 @@ function record(under: string, next: AttemptResult['next'], number = 1): Promise
       claim: under,
       number,
       startedAt: new Date(),
-      durationMs: 1,
+      durationMs: 12.3456,
+      timings:
+        number === 1 ? { dnsMs: 1, connectMs: 2.004, tlsMs: 3, firstByteMs: 9.999 } : { firstByteMs: 4 },
       outcome: next.state === 'delivered' ? 'delivered' : 'rejected',
       status: next.state === 'delivered' ? 200 : 500,
       responseBodyTruncated: false,
@@ -121,7 +123,11 @@ describe('a claim', () => {
 })
 
 describe('the attempt that ends a delivery', () => {
-  const last = { status: 200, outcome: 'delivered', durationMs: 1, responseBodyTruncated: false }
+  const first = { status: 500, dnsMs: 1, connectMs: 2, tlsMs: 3, firstByteMs: 10, durationMs: 12.35 }
+  const last = {
+    ...{ status: 200, outcome: 'delivered', responseBodyTruncated: false },
+    ...{ dnsMs: null, connectMs: null, tlsMs: null, firstByteMs: 4, durationMs: 12.35 },
+  }
 
   /** What the delivery's row and the log beside it have. */
   async function stored() {
@@ -144,7 +150,7 @@ describe('the attempt that ends a delivery', () => {
     await endAfterRetry()
     expect(await stored()).toEqual({ outcome: 'delivered', log: [1] })
     expect(await list()).toMatchObject([
-      { number: 1, status: 500 },
+      { number: 1, ...first },
       { number: 2, ...last },
     ])
     expect(await listAttempts(path.store.pool, id, { limit: 1, cursor: 1 })).toMatchObject([{ number: 2 }])
@@ -180,8 +186,8 @@ describe('the attempt that ends a delivery', () => {
       `WITH moved AS (
          UPDATE deliveries_ended SET outcome = NULL, started_at = NULL, duration_ms = NULL, status = NULL
          WHERE id = $1)
-       INSERT INTO attempts (delivery_id, number, status, duration_ms, started_at, outcome)
-       SELECT id, attempts, status, duration_ms, started_at, outcome FROM deliveries_ended WHERE id = $1`,
+       INSERT INTO attempts (delivery_id, number, status, duration_ms, first_byte_ms, started_at, outcome)
+       SELECT id, attempts, status, duration_ms, first_byte_ms, started_at, outcome FROM deliveries_ended WHERE id = $1`,
       [id],
     )
     expect(await list()).toMatchObject([{ number: 1 }, { number: 2, ...last }])

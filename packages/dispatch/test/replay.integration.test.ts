@@ -5,6 +5,7 @@ import {
   type DeliveryState,
   findReplay,
   makeDue,
+  newDeliveryId,
   type ReplaySelection,
   releaseReplayed,
   takeReplay,
@@ -143,7 +144,8 @@ describe('a replay', () => {
     const first = await addEnded('dead', 1)
     await path.store.pool.query(
       `INSERT INTO deliveries_ended (id, state, message_id, endpoint_id, owner_id, event_type, attempts, ended_at)
-       SELECT uuidv7(), 'delivered', uuidv7(), $1, $2, $3, 1, now() FROM generate_series(1, 20001)`,
+       SELECT ${newDeliveryId('message')}, 'delivered', message, $1, $2, $3, 1, now()
+       FROM (SELECT uuidv7() AS message FROM generate_series(1, 20001)) AS m`,
       [endpointId, ownerId, TYPE],
     )
     const last = await addEnded('dead', 1)

@@ -1,3 +1,4 @@
+import { newDeliveryId } from './delivery-ids.ts'
 import { type Pool, plainArray } from './pool.ts'
 
 /** A message that is to be made durable with its deliveries. */
@@ -76,7 +77,7 @@ WITH input AS MATERIALIZED (
   RETURNING id
 ), new_deliveries AS (
   INSERT INTO deliveries_pending (id, state, message_id, endpoint_id, owner_id, event_type, due_at, wake_at)
-  SELECT uuidv7(), 'pending', i.id, m.endpoint_id, i.owner_id, i.event_type,
+  SELECT ${newDeliveryId('i.id')}, 'pending', i.id, m.endpoint_id, i.owner_id, i.event_type,
     -- Rounded up to the column's milliseconds, it would not be due to a worker that is quick.
     date_trunc('milliseconds', now()), now() + $10::int * interval '1 millisecond'
   FROM input i JOIN matched m USING (n)

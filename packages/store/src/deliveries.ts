@@ -1,4 +1,5 @@
 import { lowestId } from '@posthorn/contracts'
+import { isOfMessage } from './delivery-ids.ts'
 import { KEEP_LAST_ATTEMPT } from './keep-last-attempt.ts'
 import type { Pool } from './pool.ts'
 import { type Conditions, type Listed, type Page, scanList } from './scan-list.ts'
@@ -57,7 +58,7 @@ export function listDeliveries(
   page: Page,
 ): Promise<Listed<DeliveryRecord>> {
   const given: Record<string, Conditions[number]> = {
-    messageId: [(p) => `t.message_id = ${p}`, messageId],
+    messageId: [(p) => isOfMessage('t', `${p}::uuid`), messageId],
     endpointId: [(p) => `t.endpoint_id = ${p}`, endpointId],
     ownerId: [(p) => `t.owner_id = ${p}`, ownerId],
     state: [(p) => `t.state = ${p}`, state],
@@ -125,7 +126,10 @@ export interface AttemptRecord {
   outcome: string
   status: number | null
   detail: string | null
-  timings: Record<string, number> | null
+  dnsMs: number | null
+  connectMs: number | null
+  tlsMs: number | null
+  firstByteMs: number | null
   responseHeaders: [string, string][] | null
   responseBody: Buffer | null
   responseBodyTruncated: boolean
@@ -140,7 +144,8 @@ export async function listAttempts(
   const { rows } = await pool.query<AttemptRecord>({
     name: 'list-attempts',
     text: `SELECT number, started_at AS "startedAt", duration_ms AS "durationMs", outcome, status, detail,
-        timings, response_headers AS "responseHeaders", response_body AS "responseBody",
+        dns_ms AS "dnsMs", connect_ms AS "connectMs", tls_ms AS "tlsMs", first_byte_ms AS "firstByteMs",
+        response_headers AS "responseHeaders", response_body AS "responseBody",
         response_body_truncated AS "responseBodyTruncated"
       FROM attempts_all WHERE delivery_id = $1 AND number > $2 ORDER BY number LIMIT $3`,
     values: [deliveryId, page.cursor ?? 0, page.limit],

@@ -1,6 +1,7 @@
 import { lowestId } from '@posthorn/contracts'
 import type { PoolClient } from 'pg'
 import { isTransient } from './database-errors.ts'
+import { isOfMessage } from './delivery-ids.ts'
 import type { Pool } from './pool.ts'
 
 /** Whose messages: of one owner, those accepted before a time, or both. */
@@ -27,25 +28,32 @@ FROM (
 WHERE m.id = l.id AND m.id = ANY ($1::uuid[])
 RETURNING m.id`
 
+// $1 messages. OFFSET keeps it a loop over messages, each with a range of the primary key: the planner does not
+// know how few ids such a range has, and would rather read the whole log once.
+const idsOfDeliveries = (table: string) => `
+SELECT d.id FROM unnest($1::uuid[]) AS m (id)
+CROSS JOIN LATERAL (SELECT t.id FROM ${table} t WHERE ${isOfMessage('t', 'm.id')} OFFSET 0) AS d`
+
 // Input:   $1 messages
 // Output:  how many of their deliveries ended
 // Held:    by a worker that has the payload in its memory: its attempt is made and recorded, and
 //          packages/store/src/record-attempts.ts sees by the mark that nothing of the answer is to be kept
 const CANCEL_PENDING = `
-WITH freed AS (
+WITH found AS MATERIALIZED (${idsOfDeliveries('deliveries_pending')}
+), freed AS (
   DELETE FROM deliveries_pending
-  WHERE message_id = ANY ($1::uuid[]) AND (lease_until IS NULL OR lease_until <= now())
+  WHERE id = ANY (ARRAY (SELECT id FROM found)) AND (lease_until IS NULL OR lease_until <= now())
   RETURNING *
 ), ended AS (
   INSERT INTO deliveries_ended (id, state, message_id, endpoint_id, owner_id, event_type, attempts, ended_at, expunged)
   SELECT id, 'cancelled', message_id, endpoint_id, owner_id, event_type, attempts, now(), true FROM freed
 ), held AS (
   UPDATE deliveries_pending SET expunged = true
-  WHERE message_id = ANY ($1::uuid[]) AND lease_until > now() AND expunged IS NULL
+  WHERE id = ANY (ARRAY (SELECT id FROM found)) AND lease_until > now() AND expunged IS NULL
 )
 SELECT count(*)::int AS count FROM freed`
 
-const FIND_DELIVERIES = 'SELECT id FROM deliveries WHERE message_id = ANY ($1::uuid[])'
+const FIND_DELIVERIES = idsOfDeliveries('deliveries')
 
 // Input: $1 deliveries, for both. Headers too: a receiver may put what it got anywhere into its answer.
 const EXPUNGE_ENDED = `

@@ -1,5 +1,6 @@
 import { lowestId } from '@posthorn/contracts'
 import type { PoolClient } from 'pg'
+import { isOfMessage, newDeliveryId } from './delivery-ids.ts'
 import { KEEP_LAST_ATTEMPT } from './keep-last-attempt.ts'
 import type { Pool } from './pool.ts'
 
@@ -213,7 +214,7 @@ scanned AS MATERIALIZED (
   SELECT s.id FROM scanned s
   JOIN endpoints e ON e.id = $1 AND s.event_type = ANY (e.event_types)
   LEFT JOIN LATERAL (
-    SELECT true AS found FROM deliveries d WHERE d.message_id = s.id AND d.endpoint_id = $1 LIMIT 1
+    SELECT true AS found FROM deliveries d WHERE ${isOfMessage('d', 's.id')} AND d.endpoint_id = $1 LIMIT 1
   ) AS delivery ON true
   WHERE delivery.found IS NULL AND s.expunged_at IS NULL AND (cardinality($5::text[]) = 0 OR s.event_type = ANY ($5))
 )`
@@ -275,7 +276,7 @@ WITH ${SCAN_MISSING}, found AS MATERIALIZED (
   SELECT id FROM fitting ORDER BY id LIMIT $7
 ), inserted AS (
   INSERT INTO deliveries_pending (id, state, message_id, endpoint_id, owner_id, event_type, due_at, wake_at)
-  SELECT uuidv7(), 'pending', m.id, $1, m.owner_id, m.event_type,
+  SELECT ${newDeliveryId('m.id')}, 'pending', m.id, $1, m.owner_id, m.event_type,
     date_trunc('milliseconds', now()), now() + $8::int * interval '1 millisecond'
   FROM found f JOIN messages m ON m.id = f.id
   RETURNING id

@@ -1,11 +1,20 @@
-import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { lowestId } from '@posthorn/contracts'
 import { createDatabase, spawnNode, type TestDatabase } from '@posthorn/testkit'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { createPool, ensurePartitions, listAttempts, makeDue, migrate, type Pool } from '../src/index.ts'
+import {
+  createPool,
+  ensurePartitions,
+  expungeMessage,
+  listAttempts,
+  listDeliveries,
+  makeDue,
+  migrate,
+  type Pool,
+} from '../src/index.ts'
 
 let database: TestDatabase
 let pool: Pool
@@ -33,6 +42,14 @@ async function tables(): Promise<string[]> {
   return rows.map((row) => row.name)
 }
 
+/** A database as it was before this migration. */
+async function migrateUntil(name: string): Promise<void> {
+  for (const folder of await readdir(directory)) {
+    if (folder >= name && !folder.endsWith('.toml')) await rm(join(directory, folder), { recursive: true })
+  }
+  await migrate(pool, { directory: migrations })
+}
+
 test('an empty database gets every table and the partitions of the days ahead', async () => {
   expect(await migrate(pool)).toEqual([
     '20261121000000_init',
@@ -47,6 +64,8 @@ test('an empty database gets every table and the partitions of the days ahead', 
     '20261125000300_secrets_at_rest',
     '20261125000310_expunge',
     '20261125000400_endpoint_tls',
+    '20261126000100_delivery_ids',
+    '20261126000200_timings',
   ])
   expect(await tables()).toEqual([
     '_prisma_migrations',
@@ -103,8 +122,7 @@ test('a migration that was edited after it was applied stops the start and is na
 })
 
 test('the waits that endpoints had become their retry policies', async () => {
-  await rm(join(directory, '20261122000200_retry_policy'), { recursive: true })
-  await migrate(pool, { directory: migrations })
+  await migrateUntil('20261122000200_retry_policy')
   const id = lowestId(Date.now())
   await pool.query('INSERT INTO owners (id, uid) VALUES ($1, $2)', [id, 'acme'])
   const add = (uid: string, retryDelaysMs: number[] | null) =>
@@ -126,21 +144,24 @@ test('the waits that endpoints had become their retry policies', async () => {
 })
 
 test('attempts that were logged before deliveries had their last ones stay in the log of attempts', async () => {
-  await rm(join(directory, '20261125000100_last_attempt_in_delivery'), { recursive: true })
-  await migrate(pool, { directory: migrations })
+  await migrateUntil('20261125000100_last_attempt_in_delivery')
   const made = await pool.query<{ id: string }>(
-    `INSERT INTO deliveries (id, state, message_id, endpoint_id, owner_id, event_type, attempts, ended_at)
-     SELECT uuidv7(ago), 'dead', uuidv7(), uuidv7(), uuidv7(), 'a', 2, now()
-     FROM unnest(ARRAY[interval '0', interval '-1 day']) AS ago RETURNING id`,
+    `WITH made AS (
+       INSERT INTO messages (id, owner_id, event_type, "timestamp", deliveries, payload)
+       SELECT uuidv7(ago), uuidv7(), 'a', now(), 1, ''
+       FROM unnest(ARRAY[interval '0', interval '-1 day']) AS ago RETURNING *)
+     INSERT INTO deliveries (id, state, message_id, endpoint_id, owner_id, event_type, attempts, ended_at)
+     SELECT uuidv7(uuid_extract_timestamp(id) - now()), 'dead', id, uuidv7(), owner_id, 'a', 2, now()
+     FROM made RETURNING id`,
   )
-  const ids = made.rows.map(({ id }) => id)
   await pool.query(
     `INSERT INTO attempts (delivery_id, number, id, started_at, duration_ms, outcome, status, detail, timings,
        response_headers, response_body, response_body_truncated)
-     SELECT id, n, uuidv7(), '2026-11-25 12:00Z', n * 10, 'rejected', 500 + n, 'why', '{"totalMs":1.5}',
+     SELECT id, n, uuidv7(), '2026-11-25 12:00Z', n * 10, 'rejected', 500 + n, 'why', t.timings,
        '[["a","b"]]', 'half', n = 2
-     FROM unnest($1::uuid[]) AS id, generate_series(1, 2) AS n`,
-    [ids],
+     FROM unnest($1::uuid[]) AS id, (VALUES
+       (1, '{"dnsMs":1,"connectMs":2.5,"tlsMs":3.25,"firstByteMs":9.07,"totalMs":10.01}'::json), (2, NULL)) AS t (n, timings)`,
+    [made.rows.map(({ id }) => id)],
   )
   const days = async () =>
     (
@@ -149,14 +170,19 @@ test('attempts that were logged before deliveries had their last ones stay in th
       )
     ).rows.map(({ day }) => day)
   const before = await days()
-  expect(await migrate(pool)).toEqual(['20261125000100_last_attempt_in_delivery'])
+  expect((await migrate(pool))[0]).toBe('20261125000100_last_attempt_in_delivery')
   expect(await days()).toEqual(before)
-  for (const id of ids) {
+  const { rows: deliveries } = await pool.query<{ id: string }>('SELECT id FROM deliveries')
+  expect(deliveries).toHaveLength(2)
+  for (const { id } of deliveries) {
     const attempts = await listAttempts(pool, id, { limit: 10 })
     expect(attempts).toEqual(
       [1, 2].map((number) => ({
-        ...{ number, startedAt: new Date('2026-11-25T12:00:00Z'), durationMs: number * 10 },
-        ...{ outcome: 'rejected', status: 500 + number, detail: 'why', timings: { totalMs: 1.5 } },
+        ...{ number, startedAt: new Date('2026-11-25T12:00:00Z') },
+        ...(number === 1
+          ? { dnsMs: 1, connectMs: 2.5, tlsMs: 3.25, firstByteMs: 9.07, durationMs: 10.01 }
+          : { dnsMs: null, connectMs: null, tlsMs: null, firstByteMs: null, durationMs: 20 }),
+        ...{ outcome: 'rejected', status: 500 + number, detail: 'why' },
         ...{ responseHeaders: [['a', 'b']], responseBody: Buffer.from('half') },
         responseBodyTruncated: number === 2,
       })),
@@ -171,6 +197,86 @@ test('attempts that were logged before deliveries had their last ones stay in th
     )
     expect(rows).toEqual([{ day: expect.toBeOneOf(before), outcome: 'timeout' }])
   }
+})
+
+test('deliveries from before are found by their message, are erased with it, and keep their attempts', async () => {
+  await migrateUntil('20261126000100_delivery_ids')
+  // Each message has a delivery in each state, and those of the older one were made a day after it.
+  await pool.query(
+    `WITH made AS (
+       INSERT INTO messages (id, owner_id, event_type, "timestamp", deliveries, payload)
+       SELECT uuidv7(ago), uuidv7(), 'a', now(), 2, 'secret'
+       FROM unnest(ARRAY[interval '0', interval '-1 day']) AS ago RETURNING *
+     ), pending AS (
+       INSERT INTO deliveries_pending (id, state, message_id, endpoint_id, owner_id, event_type, attempts, due_at, wake_at)
+       SELECT uuidv7(), 'pending', id, uuidv7(), owner_id, 'a', 1, now(), now() FROM made RETURNING id
+     ), ended AS (
+       INSERT INTO deliveries_ended (id, state, message_id, endpoint_id, owner_id, event_type, attempts, ended_at,
+         status, duration_ms, started_at, outcome, response_headers, response_body)
+       SELECT uuidv7(), 'delivered', id, uuidv7(), owner_id, 'a', 2, now(), 200, 20, now(), 'delivered',
+         '[["a","secret"]]', 'secret'
+       FROM made RETURNING id
+     )
+     INSERT INTO attempts (delivery_id, number, duration_ms, started_at, outcome, status, response_body)
+     SELECT id, 1, 10, now(), 'rejected', 500, 'secret' FROM (TABLE pending UNION ALL TABLE ended) AS d`,
+  )
+  const { rows: messages } = await pool.query<{ id: string }>('SELECT id FROM messages')
+  const ofMessage = async (id: string) =>
+    (
+      await pool.query<{ state: string; attempts: string }>(
+        `SELECT d.state::text, string_agg(a.number || ' ' || a.status || ' ' || a.duration_ms, ', ' ORDER BY a.number) AS attempts
+         FROM deliveries d JOIN attempts_all a ON a.delivery_id = d.id
+         WHERE d.message_id = $1 GROUP BY d.id, d.state ORDER BY 1`,
+        [id],
+      )
+    ).rows
+  const logged = [
+    { state: 'pending', attempts: '1 500 10' },
+    { state: 'delivered', attempts: '1 500 10, 2 200 20' },
+  ].toSorted((a, b) => (a.state < b.state ? -1 : 1))
+  for (const { id } of messages) expect(await ofMessage(id)).toEqual(logged)
+  await migrate(pool)
+  expect(messages).toHaveLength(2)
+  for (const { id } of messages) {
+    expect(await ofMessage(id)).toEqual(logged)
+    const { items } = await listDeliveries(pool, { messageId: id }, { limit: 10 })
+    expect(items.map(({ state }) => state).toSorted()).toEqual(['delivered', 'pending'])
+    expect(await expungeMessage(pool, id)).toEqual({ messages: 1, cancelled: 1 })
+  }
+  const { rows: left } = await pool.query(
+    'SELECT d::text FROM deliveries d UNION ALL SELECT a::text FROM attempts a UNION ALL SELECT m::text FROM messages m',
+  )
+  expect(left).toHaveLength(10)
+  expect(JSON.stringify(left)).not.toContain(Buffer.from('secret').toString('hex'))
+  expect(JSON.stringify(left)).not.toContain('secret')
+})
+
+test('a replay that runs takes what is left, whatever ids its deliveries get', async () => {
+  await migrateUntil('20261126000100_delivery_ids')
+  const { rows } = await pool.query<{ endpoint: string; last: string }>(
+    `WITH owner AS (INSERT INTO owners (id, uid) VALUES (uuidv7(), 'acme') RETURNING id
+     ), endpoint AS (
+       INSERT INTO endpoints (id, owner_id, url, event_types) SELECT uuidv7(), id, 'https://example.com', '{a}' FROM owner
+       RETURNING id, owner_id
+     ), made AS (
+       INSERT INTO messages (id, owner_id, event_type, "timestamp", deliveries, payload)
+       SELECT uuidv7(interval '-1 hour'), owner_id, 'a', now(), 1, '' FROM endpoint RETURNING id
+     ), delivery AS (
+       INSERT INTO deliveries (id, state, message_id, endpoint_id, owner_id, event_type, ended_at)
+       SELECT uuidv7(), 'dead', m.id, e.id, e.owner_id, 'a', now() FROM made m, endpoint e RETURNING id, endpoint_id
+     ), replay AS (
+       INSERT INTO replays (id, owner_id, endpoint_id, "after", selection, event_types, per_second, running_digest,
+         total, position)
+       SELECT uuidv7(), owner_id, id, '2026-11-20 12:00:00.123Z', 'dead', '{}', 1, 'digest', 1,
+         uuidv7(interval '-1 minute') FROM endpoint
+     )
+     SELECT endpoint_id AS endpoint, id AS last FROM delivery`,
+  )
+  await migrate(pool)
+  const { rows: replays } = await pool.query('SELECT position FROM replays WHERE endpoint_id = $1', [
+    rows[0]!.endpoint,
+  ])
+  expect(replays).toEqual([{ position: lowestId(Date.parse('2026-11-20T12:00:00.123Z')) }])
 })
 
 test('a migration that fails leaves nothing of itself behind and says why', async () => {

@@ -1,6 +1,6 @@
 import { createDatabase, type TestDatabase } from '@posthorn/testkit'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { createPool, migrate, type Pool, sampleBacklog } from '../src/index.ts'
+import { createPool, migrate, newDeliveryId, type Pool, sampleBacklog } from '../src/index.ts'
 
 const PAGE = 8_192
 
@@ -26,8 +26,8 @@ async function addOwner(uid: string): Promise<string> {
 async function addDeliveries(ownerIds: string[], count: number, dueInSeconds: number): Promise<void> {
   await pool.query(
     `INSERT INTO deliveries_pending (id, state, message_id, endpoint_id, owner_id, event_type, due_at, wake_at)
-     SELECT uuidv7(), 'pending', uuidv7(), uuidv7(), ($1::uuid[])[1 + n % cardinality($1::uuid[])], 'a', due, due
-     FROM generate_series(1, $2) n, (SELECT now() + $3::int * interval '1 second' AS due) t`,
+     SELECT ${newDeliveryId('message')}, 'pending', message, uuidv7(), ($1::uuid[])[1 + n % cardinality($1::uuid[])], 'a', due, due
+     FROM (SELECT n, uuidv7() AS message FROM generate_series(1, $2) n) m, (SELECT now() + $3::int * interval '1 second' AS due) t`,
     [ownerIds, count, dueInSeconds],
   )
 }

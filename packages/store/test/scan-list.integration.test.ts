@@ -7,6 +7,7 @@ import {
   listMessages,
   type MessageFilter,
   migrate,
+  newDeliveryId,
   type Pool,
 } from '../src/index.ts'
 
@@ -36,7 +37,7 @@ beforeAll(async () => {
        FROM generate_series(1, ${MESSAGES}) n RETURNING id, owner_id, event_type
      )
      INSERT INTO deliveries_ended (id, state, message_id, endpoint_id, owner_id, event_type, ended_at)
-     SELECT uuidv7(), (CASE WHEN row_number() OVER () % 1000 = 0 THEN 'dead' ELSE 'delivered' END)::delivery_state,
+     SELECT ${newDeliveryId('id')}, (CASE WHEN row_number() OVER () % 1000 = 0 THEN 'dead' ELSE 'delivered' END)::delivery_state,
        id, owner_id, owner_id, event_type, now() FROM made`,
     [owners],
   )

@@ -64,7 +64,7 @@ export function spawnNode(script: string, args: string[] = [], options: SpawnNod
     pid: child.pid ?? 0,
     stdout: () => output.stdout,
     stderr: () => output.stderr,
-    waitForLine(pattern, timeoutMs = 30_000) {
+    waitForLine(pattern, timeoutMs = 60_000) {
       return new Promise((resolve, reject) => {
         const fail = (reason: string) => {
           listeners.delete(look)

@@ -251,15 +251,21 @@ function toAttempt(deliveryUuid: string, record: AttemptRecord): Attempt {
     id: encodeId('att', attemptUuid(deliveryUuid, record.number)),
     number: record.number,
     startedAt: record.startedAt.toISOString(),
-    durationMs: record.durationMs,
+    durationMs: Math.round(record.durationMs),
     outcome: record.outcome,
     status: record.status,
     detail: record.detail,
-    timings: record.timings,
+    timings: timingsOf(record),
     responseHeaders: record.responseHeaders,
     ...responseText(record),
     responseBodyTruncated: record.responseBodyTruncated,
   }
+}
+
+function timingsOf({ dnsMs, connectMs, tlsMs, firstByteMs, durationMs }: AttemptRecord): Attempt['timings'] {
+  const parts = Object.entries({ dnsMs, connectMs, tlsMs, firstByteMs })
+  const measured = parts.filter((part): part is [string, number] => part[1] !== null)
+  return { ...Object.fromEntries(measured), totalMs: durationMs }
 }
 
 function responseText({

@@ -8,6 +8,8 @@ export interface Arrivals {
   ids: string[]
   /** By the shared clock, of the last path where there are several. */
   atMs: Float64Array
+  /** Milliseconds from the first path to the last one. */
+  spreadsMs: Float64Array
   deliveries: number
   doubled: number
   /** Of the very first delivery; NaN of none. */
@@ -89,7 +91,11 @@ answerCalls({
   take(): Arrivals {
     const ids = [...arrivals.keys()]
     const atMs = Float64Array.from(arrivals.values(), (paths) => Math.max(...paths.values()))
-    const taken = { ids, atMs, deliveries, doubled, firstAtMs }
+    const spreadsMs = Float64Array.from(
+      arrivals.values(),
+      (paths, at) => atMs[at]! - Math.min(...paths.values()),
+    )
+    const taken = { ids, atMs, spreadsMs, deliveries, doubled, firstAtMs }
     arrivals = new Map()
     deliveries = 0
     doubled = 0

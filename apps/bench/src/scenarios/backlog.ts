@@ -1,4 +1,5 @@
 import { encodeId } from '@posthorn/contracts'
+import { newDeliveryId } from '@posthorn/store'
 import { waitFor } from '@posthorn/testkit'
 import { throughputFigures } from '../measure-throughput.ts'
 import { processSize } from '../process-size.ts'
@@ -125,6 +126,7 @@ async function drain(stage: Stage, owners: readonly Owner[], deliveries: number)
       deliveries,
       payloadBytes: owners[0]!.payloadBytes,
       latenciesMs: [],
+      spreadsMs: arrivals.spreadsMs,
       ...most,
     },
     seconds: (emptyAtMs - arrivals.firstAtMs) / 1_000,
@@ -149,7 +151,7 @@ WITH owner_ids AS MATERIALIZED (
   RETURNING id, owner_id
 ), new_deliveries AS (
   INSERT INTO deliveries_pending (id, state, message_id, endpoint_id, owner_id, event_type, due_at, wake_at)
-  SELECT uuidv7(), 'pending', m.id, e.id, m.owner_id, '${TYPE}', date_trunc('milliseconds', now()), now()
+  SELECT ${newDeliveryId('m.id')}, 'pending', m.id, e.id, m.owner_id, '${TYPE}', date_trunc('milliseconds', now()), now()
   FROM new_messages m JOIN endpoints e ON e.owner_id = m.owner_id AND e.deleted_at IS NULL
 )
 SELECT id FROM new_messages`

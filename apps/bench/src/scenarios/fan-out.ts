@@ -1,5 +1,8 @@
 import { measureThroughput } from '../measure-throughput.ts'
+import { percentile } from '../percentile.ts'
 import type { Scenario } from '../scenario.ts'
+import { spread } from '../spread.ts'
+import type { Round } from '../stage.ts'
 
 const DELIVERIES = 20_000
 
@@ -13,11 +16,21 @@ export const fanOut: Scenario = {
       const owner = await stage.addOwner(endpoints)
       const name = { scenario: 'fan-out', variant: `${endpoints} endpoints` }
       figures.push(
-        await measureThroughput(stage, name, options, () =>
-          stage.closed(owner, { entrance: 'rest', callers: 64, events: DELIVERIES / endpoints }),
+        await measureThroughput(
+          stage,
+          name,
+          options,
+          () => stage.closed(owner, { entrance: 'rest', callers: 64, events: DELIVERIES / endpoints }),
+          firstToLast,
         ),
       )
     }
     return figures
   },
+}
+
+/** How long after an event's first delivery its last one came. */
+function firstToLast(rounds: readonly Round[]) {
+  const ofRounds = (share: number) => rounds.map(({ spreadsMs }) => percentile(spreadsMs, share))
+  return { ...spread('firstToLastP50Ms', ofRounds(0.5), 1), ...spread('firstToLastP99Ms', ofRounds(0.99), 1) }
 }
