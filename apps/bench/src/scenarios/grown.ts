@@ -134,6 +134,7 @@ async function parameterValues(
     state: Object.fromEntries(
       ['pending', 'delivered', 'dead', 'cancelled', 'skipped'].map((state) => [state, state]),
     ),
+    actor: { root: 'root', cli: 'cli' },
     after: { 'a day ago': daysAgo(1) },
     before: { '5 days ago': daysAgo(5) },
   }
