@@ -28,7 +28,7 @@ export type Conditions = [condition: (parameter: string) => string, value: unkno
 
 /** Rows that are looked at in the first statement, in a later one at most, … */
 const WINDOW_MIN = 500
-const WINDOW_MAX = 10_000
+const WINDOW_MAX = 4_000
 const WINDOW_GROWTH = 5
 /** … and how long a page may take before the rest is left to the next one. */
 const PAGE_MS = 25
