@@ -1,5 +1,5 @@
+import type { Random } from '@posthorn/testkit'
 import type { Schema } from './api-operations.ts'
-import type { Random } from './seeded-random.ts'
 
 const oddities: readonly unknown[] = [
   ...[null, true, false, 0, -1, 1.5, 1e308, -1e308, 2 ** 53, Number.MIN_VALUE],

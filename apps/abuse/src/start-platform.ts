@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -7,6 +7,7 @@ import {
   freePort,
   type NodeProcess,
   platformNodeOptions,
+  processSize,
   spawnNode,
   startPostgres,
   startRedis,
@@ -289,7 +290,7 @@ export async function startPlatform({ backend, dnsPort, without }: PlatformOptio
         holds: { inFlight: number; rss: number; inUse: number; stallMs: number }
       }
       const { inFlight, rss, inUse, stallMs } = holds
-      const sockets = countSockets(worker.pid)
+      const sockets = processSize(worker.pid).sockets
       return { inFlight, stallMs, rssMb: rss / 1e6, inUseMb: inUse / 1e6, sockets }
     },
     async withoutWorker(act) {
@@ -365,17 +366,4 @@ async function readRedis(redis: Redis, key: string): Promise<string> {
     default:
       return ''
   }
-}
-
-/** Of a process. Linux only: it reads /proc. */
-function countSockets(pid: number): number {
-  const dir = `/proc/${pid}/fd`
-  return readdirSync(dir).filter((fd) => {
-    try {
-      return readlinkSync(`${dir}/${fd}`).startsWith('socket:')
-    } catch {
-      // It was closed between the look into the directory and this one.
-      return false
-    }
-  }).length
 }

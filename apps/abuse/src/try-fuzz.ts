@@ -1,9 +1,9 @@
+import { type Random, seededRandom } from '@posthorn/testkit'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import addFormats from 'ajv-formats'
 import { type Operation, readOperations, type Schema } from './api-operations.ts'
 import { generate, odd } from './generate.ts'
 import { type Mark, nothingFound } from './mark.ts'
-import { type Random, seededRandom } from './seeded-random.ts'
 import type { Platform } from './start-platform.ts'
 
 /** Every operation of the OpenAPI document with what its schema describes, and with what it does not. */

@@ -1,5 +1,5 @@
 import { Posthorn, PosthornError } from '@posthorn/emitter'
-import { type Random, seededRandom } from './seeded-random.ts'
+import { type Random, seededRandom } from '@posthorn/testkit'
 import { deliveryKey, type Emitted } from './verdict.ts'
 
 /** Who may be emitted for, and where it then has to arrive. */

@@ -1,4 +1,4 @@
-import type { Random } from './seeded-random.ts'
+import type { Random } from '@posthorn/testkit'
 import type { Backend, Field } from './start-field.ts'
 
 /** One class of faults. */

@@ -14,7 +14,7 @@
 // Measures one of the scenarios instead, one backend after the other, and ends non-zero when a mark is missed.
 import { tmpdir } from 'node:os'
 import { parseArgs } from 'node:util'
-import { ownRedisAvailable } from '@posthorn/testkit'
+import { ownRedisAvailable, seededRandom } from '@posthorn/testkit'
 import type { Fault } from './fault.ts'
 import { allFaults } from './faults/all-faults.ts'
 import { planFaults } from './plan-faults.ts'
@@ -23,7 +23,6 @@ import { RECOVERY_MAX_MS, runFaults } from './run-faults.ts'
 import { runPlantedBug } from './run-planted-bug.ts'
 import { allScenarios } from './scenarios/all-scenarios.ts'
 import { runScenario } from './scenarios/run-scenario.ts'
-import { seededRandom } from './seeded-random.ts'
 import { mountSmallDisk } from './small-disk.ts'
 import type { Backend } from './start-field.ts'
 

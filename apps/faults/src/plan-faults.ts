@@ -1,5 +1,5 @@
+import type { Random } from '@posthorn/testkit'
 import type { Fault } from './fault.ts'
-import type { Random } from './seeded-random.ts'
 import type { Backend } from './start-field.ts'
 
 /** What a full run has to have of each class, both backends together. */

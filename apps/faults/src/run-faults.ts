@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
+import { seededRandom } from '@posthorn/testkit'
 import { describeLoss } from './describe-loss.ts'
 import type { Fault } from './fault.ts'
-import { seededRandom } from './seeded-random.ts'
 import { type Backend, type Field, settle, startField } from './start-field.ts'
 import { judge, type Verdict } from './verdict.ts'
 

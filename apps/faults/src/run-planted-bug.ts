@@ -1,8 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { seededRandom } from '@posthorn/testkit'
 import { MISFIT, type PlantedBug } from './planted-bugs.ts'
 import { judgeField } from './run-faults.ts'
-import { seededRandom } from './seeded-random.ts'
 import { type Backend, settle, startField } from './start-field.ts'
 import type { Rule } from './verdict.ts'
 

@@ -1,7 +1,7 @@
+import { seededRandom } from '@posthorn/testkit'
 import { expect, it } from 'vitest'
 import type { Fault } from '../src/fault.ts'
 import { planFaults } from '../src/plan-faults.ts'
-import { seededRandom } from '../src/seeded-random.ts'
 
 const faults: Fault[] = [
   { name: 'everywhere', inject: async () => {} },

@@ -8,6 +8,8 @@ export {
 } from './describe-each-backend.ts'
 export { freePort } from './free-port.ts'
 export { platformNodeOptions } from './platform-node-options.ts'
+export { type ProcessSize, processSize } from './process-size.ts'
+export { type Random, seededRandom } from './seeded-random.ts'
 export { type NodeProcess, type SpawnNodeOptions, spawnNode } from './spawn-node.ts'
 export { startPostgres, type TestPostgres } from './start-postgres.ts'
 export { type DatabaseProxy, startProxy } from './start-proxy.ts'

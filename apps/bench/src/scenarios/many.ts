@@ -1,4 +1,4 @@
-import { type ProcessSize, processSize } from '../process-size.ts'
+import { type ProcessSize, processSize } from '@posthorn/testkit'
 import type { Figures, Scenario } from '../scenario.ts'
 import { spread } from '../spread.ts'
 import type { Owner, Round, Stage } from '../stage.ts'

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
+import type { Random } from '@posthorn/testkit'
 import type { Fault } from '../fault.ts'
 import type { Behaviour, RawAnswer } from '../ledger-receiver.ts'
-import type { Random } from '../seeded-random.ts'
 import type { Field } from '../start-field.ts'
 
 export const receiverFaults: Fault[] = [

@@ -1,6 +1,6 @@
 import { Agent, type IncomingMessage, request } from 'node:http'
 import { encodeId, newUuid } from '@posthorn/contracts'
-import { seededRandom } from '../seeded-random.ts'
+import { seededRandom } from '@posthorn/testkit'
 import type { Emitted } from '../verdict.ts'
 
 /** Events of one type for one owner. */
