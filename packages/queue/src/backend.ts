@@ -110,6 +110,11 @@ function redisBackend(url: string, prefix: string, logger: Logger): QueueBackend
   }
 }
 
+/** What of BullMQ's backend on PostgreSQL its types do not have. */
+interface PostgresParts {
+  pool: pg.Pool
+}
+
 /**
  * BullMQ keeps the first try to connect, also when it failed: a worker that meets a database in the middle of
  * a restart would then fail at every step for ever, without a pause in which anything else could run. So a
@@ -118,9 +123,10 @@ function redisBackend(url: string, prefix: string, logger: Logger): QueueBackend
 const createRetryingPostgresBackend: typeof createPostgresBackend = (name, options, factoryOptions) => {
   const backend = createPostgresBackend(name, options, factoryOptions)
   const { connection } = backend
+  const { pool } = connection as unknown as PostgresParts
   // A connection that breaks while BullMQ holds it would end the process: only idle ones have a listener.
-  const { pool } = connection as unknown as { pool: pg.Pool }
   pool.on('connect', (client) => client.on('error', () => {}))
+  prepareStatements(pool)
   const waitUntilReady = connection.waitUntilReady.bind(connection)
   connection.waitUntilReady = async () => {
     try {
@@ -134,6 +140,25 @@ const createRetryingPostgresBackend: typeof createPostgresBackend = (name, optio
   return backend
 }
 const CONNECT_PAUSE_MS = 500
+
+/**
+ * BullMQ sends the text of each statement every time, and PostgreSQL would read and plan it every time. There are
+ * some dozens of texts: each connection prepares those that it meets.
+ */
+function prepareStatements(pool: pg.Pool): void {
+  const names = new Map<string, string>()
+  const query = pool.query.bind(pool) as (...args: unknown[]) => unknown
+  const prepared = (text: unknown, values?: unknown, ...rest: unknown[]) => {
+    if (typeof text !== 'string' || !Array.isArray(values)) return query(text, values, ...rest)
+    let name = names.get(text)
+    if (name === undefined) {
+      name = `bullmq-${names.size}`
+      names.set(text, name)
+    }
+    return query({ name, text, values }, ...rest)
+  }
+  pool.query = prepared as typeof pool.query
+}
 
 /** Connections to PostgreSQL, at most, of each queue and of each worker on one. */
 export const QUEUE_POOL_MAX = 4

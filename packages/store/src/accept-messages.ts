@@ -42,7 +42,8 @@ interface Row {
 // Behind a SELECT the planner does not see how long the arrays are: it would make a plan for each single
 // message, which takes longer (0.4 ms) than running it.
 // Owners and event types are looked up by index for each message, whatever the planner thinks
-// of the length of an array.
+// of the length of an array. IS TRUE keeps it from making a join of the new messages, for which it would
+// compare each with each: 4,950 comparisons for 100 messages, a quarter of the statement.
 const ACCEPT = `
 WITH input AS MATERIALIZED (
   SELECT i.*,
@@ -81,7 +82,7 @@ WITH input AS MATERIALIZED (
     -- Rounded up to the column's milliseconds, it would not be due to a worker that is quick.
     date_trunc('milliseconds', now()), now() + $10::int * interval '1 millisecond'
   FROM input i JOIN matched m USING (n)
-  WHERE i.id IN (SELECT id FROM new_messages)
+  WHERE (i.id IN (SELECT id FROM new_messages)) IS TRUE
   RETURNING id, message_id
 )
 SELECT i.n::int, i.owner_id, i.known, m.id IS NOT NULL AS inserted, d.id AS delivery_id
