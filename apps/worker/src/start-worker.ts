@@ -80,7 +80,7 @@ export function startWorker({
   const emitWorker = createEmitWorker(backend, { concurrency: EMIT_JOBS_AT_ONCE }, (job) =>
     acceptJob({ accept, logger, payloadBytesMax: settings.payloadBytesMax }, job),
   )
-  const sweep = startSweep({ pool, queue, logger })
+  const sweep = startSweep({ pool, queue, deliver, logger })
   const replays = startReplays({ pool, queue, logger })
   const probe = startProbe({ pool, queue, logger, policy })
   const operationalEvents = startOperationalEvents({ pool, accept, logger })

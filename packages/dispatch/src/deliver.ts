@@ -6,6 +6,7 @@ import { signedHeaders } from '@posthorn/signing'
 import {
   type ClaimedDelivery,
   claimDeliveries,
+  claimDue,
   disableEndpoint,
   type EndState,
   endDeliveries,
@@ -91,6 +92,12 @@ export interface Deliver {
   deliver(ids: readonly string[]): Promise<void>
   /** As `deliver`, for what an owner has beyond its share: begun only while few deliveries wait for a place. */
   deliverSurplus(ids: readonly string[]): Promise<void>
+  /**
+   * Takes some of what is due from the database, without a job, as soon as `deliverSurplus` would begin any.
+   *
+   * @returns how many, when they are claimed
+   */
+  deliverDue(): Promise<number>
   /** Attempts in flight. */
   readonly inFlight: number
   /** Hands back what waits, gives what is in flight `drainMs` to end, and then hands that back too. */
@@ -188,24 +195,58 @@ export function createDeliver(context: DeliverContext): Deliver {
   }
 
   async function begin(ids: readonly string[], isSurplus: boolean): Promise<void> {
-    // What is not claimed waits in the queue, where it takes no memory of ours.
-    await lanes.room(ids.length, isSurplus)
-    if (closing) return
-    const claimed = beginAttempts(ids).finally(() => lanes.brought(ids.length))
-    track(claimed.then((attempts) => Promise.all(attempts)).then(() => {}))
-    await claimed.then(() => {})
+    await bring(ids.length, isSurplus, (claim) =>
+      // A claim whose answer was lost is asked for again: otherwise its deliveries would wait for the lease.
+      outlast(async () => {
+        const leaseUntilMs = Date.now() + settings.leaseMs
+        return { leaseUntilMs, claimed: await claimDeliveries(pool, ids, claim, settings.leaseMs) }
+      }, Date.now() + settings.leaseMs),
+    )
   }
 
-  /** Claims, and puts what was claimed into the lanes. */
-  async function beginAttempts(ids: readonly string[]): Promise<Promise<void>[]> {
+  async function deliverDue(): Promise<number> {
+    return await bring(CLAIM_MAX, true, async (claim) => {
+      const leaseUntilMs = Date.now() + settings.leaseMs
+      return { leaseUntilMs, claimed: await claimDue(pool, CLAIM_MAX, claim, settings.leaseMs) }
+    })
+  }
+
+  interface Claimed {
+    claimed: ClaimedDelivery[]
+    leaseUntilMs: number
+  }
+
+  /**
+   * Claims once there is room for as many, and begins what was claimed. What is not claimed waits in the queue or
+   * the database, where it takes no memory of ours.
+   *
+   * @returns how many were claimed
+   */
+  async function bring(
+    countMax: number,
+    isSurplus: boolean,
+    take: (claim: string) => Promise<Claimed>,
+  ): Promise<number> {
+    await lanes.room(countMax, isSurplus)
+    if (closing) return 0
     const claim = newUuid()
-    let leaseUntilMs = 0
     const claimedAfter = healthLog.beforeClaim()
-    // A claim whose answer was lost is asked for again: otherwise its deliveries would wait for the lease.
-    const claimed = await outlast(() => {
-      leaseUntilMs = Date.now() + settings.leaseMs
-      return claimDeliveries(pool, ids, claim, settings.leaseMs)
-    }, Date.now() + settings.leaseMs)
+    const begun = take(claim)
+      .then(async (taken) => ({
+        attempts: await beginAttempts(claim, taken, claimedAfter),
+        count: taken.claimed.length,
+      }))
+      .finally(() => lanes.brought(countMax))
+    track(begun.then(({ attempts }) => Promise.all(attempts)).then(() => {}))
+    return (await begun).count
+  }
+
+  /** Puts what was claimed into the lanes. */
+  async function beginAttempts(
+    claim: string,
+    { claimed, leaseUntilMs }: Claimed,
+    claimedAfter: number,
+  ): Promise<Promise<void>[]> {
     if (claimed.length === 0) return []
     healthLog.learn(claimed, claimedAfter)
     const targetOf = await outlast(() => targets.load(claimed), leaseUntilMs)
@@ -423,6 +464,7 @@ export function createDeliver(context: DeliverContext): Deliver {
   return {
     deliver,
     deliverSurplus,
+    deliverDue,
     close,
     get inFlight() {
       return lanes.inFlight

@@ -1,6 +1,7 @@
 import type { DeliveryQueue } from '@posthorn/queue'
 import type { Logger } from '@posthorn/runtime'
 import { type Pool, takeDue } from '@posthorn/store'
+import type { Deliver } from './deliver.ts'
 import { divideBacklog } from './fair-share.ts'
 import { repeat } from './repeat.ts'
 
@@ -21,9 +22,14 @@ export const WAITING_JOBS_MAX = 25
 /** Behind a full queue retries still go on, 200 a second. */
 const BATCH_BEHIND_FULL_QUEUE = 40
 
+/** Claims of a backlog before the sweep looks again whether the queue holds enough. */
+const CLAIMS_BEHIND = 50
+
 export interface SweepContext {
   pool: Pool
   queue: DeliveryQueue
+  /** Where a backlog goes. Without it, all goes into the queue. */
+  deliver?: Pick<Deliver, 'deliverDue'>
   logger: Logger
 }
 
@@ -58,7 +64,7 @@ export function startSweep(context: SweepContext): Sweep {
   return { once, stop }
 }
 
-async function sweepOnce({ pool, queue, logger }: SweepContext): Promise<Swept> {
+async function sweepOnce({ pool, queue, deliver, logger }: SweepContext): Promise<Swept> {
   // Asked first: with the queue's store away nothing is taken, so nothing has to be found again.
   const full = (await queue.waiting()) > WAITING_JOBS_MAX
   const limit = full ? BATCH_BEHIND_FULL_QUEUE : BATCH
@@ -69,5 +75,17 @@ async function sweepOnce({ pool, queue, logger }: SweepContext): Promise<Swept> 
     if (surplus.length > 0) await queue.enqueueSurplus(surplus)
     logger.debug({ deliveries: due.length }, 'sweep.enqueued')
   }
-  return { enqueued: due.length, more: due.length === limit, full }
+  const more = due.length === limit
+  if (more && !full && deliver !== undefined) await drain(deliver)
+  return { enqueued: due.length, more, full }
+}
+
+/**
+ * A backlog is claimed where it is: a job for each part of it would cost two writes of each delivery, and tell
+ * only ourselves. Other workers' sweeps do the same beside it.
+ */
+async function drain(deliver: Pick<Deliver, 'deliverDue'>): Promise<void> {
+  for (let claims = 0; claims < CLAIMS_BEHIND; claims++) {
+    if ((await deliver.deliverDue()) === 0) return
+  }
 }

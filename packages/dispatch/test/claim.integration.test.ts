@@ -2,6 +2,7 @@ import { newUuid } from '@posthorn/contracts'
 import {
   type AttemptResult,
   claimDeliveries,
+  claimDue,
   endDeliveries,
   findDelivery,
   listAttempts,
@@ -119,6 +120,61 @@ describe('a claim', () => {
   test('is not given for a delivery that has ended', async () => {
     await record((await claim())!, { state: 'delivered' })
     expect(await claim()).toBeUndefined()
+  })
+})
+
+describe('a claim of what is due', () => {
+  const claimAll = async (limit = 1_000) =>
+    (await claimDue(path.store.pool, limit, newUuid(), LEASE_MS)).map((claimed) => claimed.id)
+  /** As what nobody claimed in time. */
+  const wake = () =>
+    path.store.pool.query(
+      `UPDATE deliveries_pending SET wake_at = now() - interval '1 second' WHERE lease_until IS NULL`,
+    )
+
+  test('gives each delivery to one of many that ask at once, with its payload', async () => {
+    for (let at = 0; at < 20; at++) {
+      await path.accept.accept({ owner: 'acme', type: TYPE, data: Buffer.from(`{"at":${at}}`) })
+    }
+    await wake()
+    const given = await Promise.all(
+      Array.from({ length: 10 }, () => claimDue(path.store.pool, 5, newUuid(), LEASE_MS)),
+    )
+    const all = [...given.flat(), ...(await claimDue(path.store.pool, 1_000, newUuid(), LEASE_MS))]
+    expect(new Set(all.map((claimed) => claimed.id)).size).toBe(all.length)
+    expect(all.length).toBeGreaterThanOrEqual(21)
+    expect(given.every((some) => some.length <= 5)).toBe(true)
+    expect(
+      all.map(({ payload }) => payload!.toString()).filter((text) => text.includes('"at":')),
+    ).toHaveLength(20)
+  })
+
+  test('gives what the sweep would find, and nothing else', async () => {
+    expect(await claimAll()).not.toContain(id)
+    await wake()
+    expect(await claimAll()).toContain(id)
+    expect(await claimAll()).not.toContain(id)
+    await expireLease()
+    expect(await claimAll()).toContain(id)
+  })
+
+  test('leaves what is not due, and does not hold what its endpoint is not to be sent', async () => {
+    await path.store.pool.query(
+      `UPDATE deliveries_pending SET due_at = now() + interval '1 hour', wake_at = now() WHERE id = $1`,
+      [id],
+    )
+    expect(await claimAll()).not.toContain(id)
+    await path.store.pool.query(`UPDATE deliveries_pending SET due_at = now() WHERE id = $1`, [id])
+    const { endpointId } = (await delivery())!
+    await saveEndpointHealth(path.store.pool, [
+      {
+        ...{ endpointId, expected: null, version: newUuid() },
+        health: { ...HEALTHY, state: 'open', probeAtMs: Date.now() + HOUR_MS },
+      },
+    ])
+    expect(await claimAll()).not.toContain(id)
+    expect((await delivery())!.dueAt!.getTime()).toBeGreaterThan(Date.now() + HOUR_MS / 2)
+    await resetEndpointHealth(path.store.pool, endpointId)
   })
 })
 

@@ -81,7 +81,7 @@ export async function startDeliveryPath(backendKind: TestBackend): Promise<Deliv
       const worker = createDeliveryWorker(backend, { concurrency: 8 }, deliver.deliver)
       const surplusWorker = createSurplusWorker(backend, { concurrency: 8 }, deliver.deliverSurplus)
       // What is parked comes back by it.
-      const sweep = startSweep({ pool, queue, logger })
+      const sweep = startSweep({ pool, queue, deliver, logger })
       closers.push(async () => {
         await Promise.all([sweep.stop(), deliver.close(1_000), worker.close(), surplusWorker.close()])
         await close()

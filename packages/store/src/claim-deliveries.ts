@@ -21,16 +21,16 @@ export interface ClaimedDelivery {
 /** A parked delivery is let go by its endpoint's recovery. The sweep finds it, where that did not happen. */
 const PARKED_FOR = `interval '15 minutes'`
 
-// Input:   $1 delivery ids, $2 the claim, $3 the lease in milliseconds
+// Input:   $1 delivery ids (or how many at most: CLAIM_DUE), $2 the claim, $3 the lease in milliseconds
 // Output:  one row a delivery that was due and that nobody else held; a payload travels once a message
-// Again:   under the same claim it finds the same deliveries: the answer may have been lost
+// Again:   under the same claim CLAIM finds the same deliveries: the answer may have been lost
 // Locks:   the rows claimed; another worker's claim of the same rows waits and then finds them held
 // Parks:   what its endpoint's breaker does not let through (packages/dispatch/src/endpoint-health.ts):
 //          not claimed, and out of the sweep's sight until it is let go, or long after it should have been
 //
 // No index has the columns that change on a healthy way: setting wake_at to what it is keeps the row on its page.
-const CLAIM = `
-WITH touched AS (
+const claimOf = (chosen: string, ids: string) => `
+WITH ${chosen} touched AS (
   UPDATE deliveries_pending d
   SET (claim, lease_until, due_at, wake_at) = (
     SELECT CASE WHEN h.endpoint_id IS NULL THEN $2::uuid END,
@@ -42,7 +42,7 @@ WITH touched AS (
       (d.id = h.released_through OR h.release_limit > 1 AND d.id < h.released_through OR d.id > h.fresh_after)
         IS NOT TRUE))
   WHERE (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
-    AND d.id = ANY ((SELECT $1::uuid[])::uuid[]) AND d.due_at <= now()
+    AND d.id = ANY (${ids}) AND d.due_at <= now()
     AND (d.lease_until IS NULL OR d.lease_until <= now() OR d.claim = $2)
   RETURNING d.id, d.message_id, d.endpoint_id, d.attempts, d.attempts_before_replay, d.claim
 ), numbered AS (
@@ -54,6 +54,19 @@ SELECT c.id, c.message_id AS "messageId", c.endpoint_id AS "endpointId", c.attem
   CASE WHEN c.n = 1 THEN (SELECT m.payload FROM messages m WHERE m.id = c.message_id AND m.expunged_at IS NULL) END AS payload,
   (SELECT h.state FROM endpoint_health h WHERE h.endpoint_id = c.endpoint_id) AS health
 FROM numbered c`
+
+const CLAIM = claimOf('', '(SELECT $1::uuid[])::uuid[]')
+
+// As the sweep chooses, and shared between workers as there; what the claim would not take is left to it.
+const CLAIM_DUE = claimOf(
+  `due AS (
+  SELECT id FROM deliveries_pending
+  WHERE wake_at <= now() AND due_at <= now() AND (lease_until IS NULL OR lease_until <= now())
+  ORDER BY wake_at LIMIT $1
+  FOR UPDATE SKIP LOCKED
+),`,
+  'ARRAY(SELECT id FROM due)',
+)
 
 /**
  * Takes those of `ids` that are due and not held, for `leaseMs`.
@@ -70,6 +83,28 @@ export async function claimDeliveries(
     text: CLAIM,
     values: [plainArray(ids), claim, leaseMs],
   })
+  return withPayloads(rows)
+}
+
+/**
+ * Takes up to `limit` of what is due and in no worker's hands, longest due first, for `leaseMs`. For a backlog:
+ * one write less than to take them from the sweep and to claim them by their job.
+ */
+export async function claimDue(
+  pool: Pool,
+  limit: number,
+  claim: string,
+  leaseMs: number,
+): Promise<ClaimedDelivery[]> {
+  const { rows } = await pool.query<ClaimedDelivery>({
+    name: 'claim-due',
+    text: CLAIM_DUE,
+    values: [limit, claim, leaseMs],
+  })
+  return withPayloads(rows)
+}
+
+function withPayloads(rows: ClaimedDelivery[]): ClaimedDelivery[] {
   const payloads = new Map<string, Buffer | null>()
   for (const row of rows) if (row.payload !== null) payloads.set(row.messageId, row.payload)
   for (const row of rows) row.payload = payloads.get(row.messageId) ?? null
