@@ -116,7 +116,7 @@ describeEachBackend((backend) => {
 
   test('what cannot be decrypted waits, without an attempt, until a worker has the master key', async () => {
     await path.addEndpoint(ownerId, receiver.url, [TYPE])
-    path.startDelivering(createVault([NEW_MASTER_KEY]))
+    path.startDelivering({ vault: createVault([NEW_MASTER_KEY]) })
     await emit(3)
     const waiting = async () =>
       (
@@ -126,7 +126,7 @@ describeEachBackend((backend) => {
       ).rows
     await expect.poll(waiting, PATIENCE).toEqual(Array(3).fill({ attempts: 0 }))
     expect(receiver.requests).toEqual([])
-    path.startDelivering(createVault([NEW_MASTER_KEY, Buffer.from(TEST_MASTER_KEY, 'base64')]))
+    path.startDelivering({ vault: createVault([NEW_MASTER_KEY, Buffer.from(TEST_MASTER_KEY, 'base64')]) })
     await expect
       .poll(async () => {
         await makeDueNow()
@@ -141,13 +141,13 @@ describeEachBackend((backend) => {
     const count = 60
     const { secret } = await path.addEndpoint(ownerId, receiver.url, [TYPE])
     const oldKey = Buffer.from(TEST_MASTER_KEY, 'base64')
-    path.startDelivering(createVault([oldKey, NEW_MASTER_KEY]))
+    path.startDelivering({ vault: createVault([oldKey, NEW_MASTER_KEY]) })
     await emit(count / 3)
     const both = createVault([NEW_MASTER_KEY, oldKey])
     const [, rewrapped] = await Promise.all([emit(count / 3), rewrapOwnerKeys(path.store.pool, both)])
     expect(rewrapped).toEqual({ rewrapped: 1, unreadable: 0 })
     // The one that has the new key alone, as after the last step.
-    path.startDelivering(createVault([NEW_MASTER_KEY]))
+    path.startDelivering({ vault: createVault([NEW_MASTER_KEY]) })
     await path.store.pool.query('UPDATE endpoints SET updated_at = now()')
     await emit(count / 3)
     await received(count)

@@ -29,8 +29,8 @@ export interface DeliveryPath {
   vault: Vault
   queue: DeliveryQueue
   accept: Accept
-  /** Takes jobs from the queue, and sweeps, from now on. */
-  startDelivering(vault?: Vault): void
+  /** Takes jobs from the queue (unless it is told not to), and sweeps, from now on. */
+  startDelivering(options?: { vault?: Vault; takesJobs?: boolean }): void
   addEventTypes(...names: string[]): Promise<void>
   /** @returns the owner's UUID */
   addOwner(uid: string): Promise<string>
@@ -70,7 +70,7 @@ export async function startDeliveryPath(backendKind: TestBackend): Promise<Deliv
     vault,
     queue,
     accept,
-    startDelivering(by = vault) {
+    startDelivering({ vault: by = vault, takesJobs = true } = {}) {
       const { post, close } = createPost({
         rule: createAddressRule({ allow: settings.egressAllow }),
         connectTimeoutMs: settings.connectTimeoutMs,
@@ -78,12 +78,16 @@ export async function startDeliveryPath(backendKind: TestBackend): Promise<Deliv
         userAgent: 'Posthorn/test',
       })
       const deliver = createDeliver({ pool, vault: by, post, logger, queue, settings })
-      const worker = createDeliveryWorker(backend, { concurrency: 8 }, deliver.deliver)
-      const surplusWorker = createSurplusWorker(backend, { concurrency: 8 }, deliver.deliverSurplus)
+      const workers = takesJobs
+        ? [
+            createDeliveryWorker(backend, { concurrency: 8 }, deliver.deliver),
+            createSurplusWorker(backend, { concurrency: 8 }, deliver.deliverSurplus),
+          ]
+        : []
       // What is parked comes back by it.
       const sweep = startSweep({ pool, queue, deliver, logger })
       closers.push(async () => {
-        await Promise.all([sweep.stop(), deliver.close(1_000), worker.close(), surplusWorker.close()])
+        await Promise.all([sweep.stop(), deliver.close(1_000), ...workers.map((worker) => worker.close())])
         await close()
       })
     },
