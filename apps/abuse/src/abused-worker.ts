@@ -40,19 +40,24 @@ const worker = startWorker({
 shutdown.defer('worker', () => worker.close())
 
 setFlagsFromString('--expose-gc')
-const collectGarbage = runInNewContext('gc') as () => void
+const collectGarbage = runInNewContext('gc') as (options: { type: 'major'; flavor: 'last-resort' }) => void
 const delays = monitorEventLoopDelay({ resolution: 20 })
 delays.enable()
 // A signal that means nothing to a program without a terminal; SIGUSR2 is a shutdown.
 process.on('SIGWINCH', () => {
-  collectGarbage()
+  const stallMs = Math.round(delays.max / 1e6)
+  const rssFound = process.memoryUsage.rss()
+  const { inFlight } = worker
+  // Only of this flavor does V8 give back the pages that garbage was on: by itself it does so some ten seconds after
+  // the last of the work, and not always at the first try. It takes some hundreds of milliseconds.
+  if (inFlight === 0) collectGarbage({ type: 'major', flavor: 'last-resort' })
   // Not through the logger: a test double of a log would be no log.
   const { rss, heapUsed, external } = process.memoryUsage()
-  const stallMs = Math.round(delays.max / 1e6)
   process.stdout.write(
-    `${JSON.stringify({ holds: { inFlight: worker.inFlight, rss, inUse: heapUsed + external, stallMs } })}\n`,
+    `${JSON.stringify({ holds: { inFlight, rss, rssFound, inUse: heapUsed + external, stallMs } })}\n`,
   )
-  delays.reset()
+  // Not before the collection has been counted, which is no stall of the worker's own.
+  setTimeout(() => delays.reset(), 100)
 })
 logger.info('worker.ready')
 process.stdout.write('worker.ready\n')

@@ -39,6 +39,8 @@ export interface Holdings {
   /** Slots. */
   inFlight: number
   rssMb: number
+  /** As it was before the garbage collection. */
+  rssFoundMb: number
   /** Of the heap and of what it has outside, such as buffers. */
   inUseMb: number
   sockets: number
@@ -77,7 +79,7 @@ export interface Platform {
   /** As `request`, for what has to succeed. */
   make(method: string, path: string, body?: unknown): Promise<Answer['body']>
   query<Row extends pg.QueryResultRow>(text: string, values?: unknown[]): Promise<Row[]>
-  /** What the worker holds now, after a garbage collection. */
+  /** What the worker holds now; when nothing is in flight, after a garbage collection that gives back free pages. */
   workerHolds(): Promise<Holdings>
   /** Runs something while the worker stands still. */
   withoutWorker<T>(act: () => Promise<T>): Promise<T>
@@ -287,11 +289,12 @@ export async function startPlatform({ backend, dnsPort, without }: PlatformOptio
       process.kill(worker.pid, 'SIGWINCH')
       await waitFor(() => said().length > before, { message: 'the worker to say what it holds' })
       const { holds } = JSON.parse(said().at(-1)!) as {
-        holds: { inFlight: number; rss: number; inUse: number; stallMs: number }
+        holds: { inFlight: number; rss: number; rssFound: number; inUse: number; stallMs: number }
       }
-      const { inFlight, rss, inUse, stallMs } = holds
+      const { inFlight, rss, rssFound, inUse, stallMs } = holds
       const sockets = processSize(worker.pid).sockets
-      return { inFlight, stallMs, rssMb: rss / 1e6, inUseMb: inUse / 1e6, sockets }
+      const megabytes = { rssMb: rss / 1e6, rssFoundMb: rssFound / 1e6, inUseMb: inUse / 1e6 }
+      return { inFlight, stallMs, sockets, ...megabytes }
     },
     async withoutWorker(act) {
       process.kill(worker.pid, 'SIGSTOP')

@@ -167,8 +167,15 @@ export async function tryResponders(
         leaked > 0 ? [`${leaked} more than before, beyond those of the pools`] : [],
       ),
       {
-        what: 'memory: cold, warm, after the crowd, after the certificates',
+        what: 'memory at rest: cold, warm, after the crowd, after the certificates',
         found: `${[cold, before, crowded, after].map(({ rssMb }) => rssMb.toFixed(0)).join(', ')} MB`,
+        mark: NOTE,
+        held: true,
+        findings: [],
+      },
+      {
+        what: 'memory before V8 gave back free pages: the same',
+        found: `${[cold, before, crowded, after].map(({ rssFoundMb }) => rssFoundMb.toFixed(0)).join(', ')} MB`,
         mark: NOTE,
         held: true,
         findings: [],
@@ -254,12 +261,18 @@ async function hearAlone(platform: Platform, running: RunningResponder): Promise
   }
 }
 
-/** What the worker holds once it is idle, or after a while of waiting for that. */
+/**
+ * What the worker holds once it is idle, or after a while of waiting for that; how long it stood still, and what
+ * memory it had taken, until then.
+ */
 async function settled(platform: Platform, socketsMax: number): Promise<Holdings> {
   const until = Date.now() + 2 * IDLE_MS
+  const { stallMs, rssFoundMb } = await platform.workerHolds()
   for (;;) {
     const holds = await platform.workerHolds()
-    if ((holds.inFlight === 0 && holds.sockets <= socketsMax) || Date.now() > until) return holds
+    if ((holds.inFlight === 0 && holds.sockets <= socketsMax) || Date.now() > until) {
+      return { ...holds, stallMs, rssFoundMb }
+    }
     await delay(500)
   }
 }

@@ -32,7 +32,7 @@ describe.each(documents)('%s', (path) => {
     }
     for (const [command, pnpmVersion, script] of read(path).matchAll(/npx -y pnpm@([\d.]+) ([\w:-]+)/g)) {
       expect(pnpmVersion, command).toBe(devEngines.packageManager.version)
-      expect([...Object.keys(scripts), 'install', 'pack'], command).toContain(script)
+      expect([...Object.keys(scripts), 'install', 'pack', 'audit'], command).toContain(script)
     }
   })
 })
