@@ -26,11 +26,11 @@ export interface ListQuery {
 /** Conditions on `t`, each with its value; one without a value does not count. */
 export type Conditions = [condition: (parameter: string) => string, value: unknown][]
 
-/** Rows that are looked at in the first statement, in a later one at most, … */
+/** Rows that are looked at in the first statement, and in a later one at least and at most. */
 const WINDOW_MIN = 500
 const WINDOW_MAX = 4_000
 const WINDOW_GROWTH = 5
-/** … and how long a page may take before the rest is left to the next one. */
+/** How long a page may take before the rest is left to the next one. */
 const PAGE_MS = 25
 
 /**
@@ -48,13 +48,18 @@ export async function scanList<T extends { id: string }>(
   const untilMs = performance.now() + PAGE_MS
   const items: T[] = []
   let after = cursor
-  for (let size = WINDOW_MIN; ; size = Math.min(size * WINDOW_GROWTH, WINDOW_MAX)) {
+  for (let size = WINDOW_MIN; ; ) {
     const wanted = limit + 1 - items.length
+    const startedMs = performance.now()
     const { rows, through, isEnd } = await readWindow<T>(pool, query, { wanted, size, after })
     items.push(...rows)
     if (items.length > limit) return { items: items.slice(0, limit), next: items[limit - 1]!.id }
     if (isEnd) return { items, next: null }
-    if (performance.now() >= untilMs) return { items, next: through }
+    const nowMs = performance.now()
+    // So that the next window ends in time, on a slow machine and of rows that are slow to look at too.
+    const sizeInTime = Math.floor((size * (untilMs - nowMs)) / (nowMs - startedMs))
+    if (sizeInTime < WINDOW_MIN) return { items, next: through }
+    size = Math.min(size * WINDOW_GROWTH, WINDOW_MAX, sizeInTime)
     after = through
   }
 }
