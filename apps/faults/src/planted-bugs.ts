@@ -132,7 +132,7 @@ export const plantedBugs: readonly PlantedBug[] = [
     process: 'worker',
     // At most once: what is claimed counts as delivered.
     statements: {
-      'claim-deliveries': (text) =>
+      ...everyClaim((text) =>
         replace(
           replace(
             replace(
@@ -154,6 +154,7 @@ export const plantedBugs: readonly PlantedBug[] = [
           'FROM touched WHERE claim IS NOT NULL',
           'FROM touched',
         ),
+      ),
       'record-attempts': (text) => replace(text, 'JOIN retried r', 'LEFT JOIN retried r'),
     },
     expose: faults('worker-killed-in-post'),
@@ -163,9 +164,9 @@ export const plantedBugs: readonly PlantedBug[] = [
     name: 'lease-ignored',
     process: 'worker',
     statements: {
-      'claim-deliveries': (text) =>
-        replace(text, 'AND (d.lease_until IS NULL OR d.lease_until <= now() OR d.claim = $2)', ''),
-      'take-due': (text) => replace(text, 'AND (lease_until IS NULL OR lease_until <= now())', ''),
+      'claim-deliveries': unheldToClaim,
+      'claim-due': (text) => unheldToSweep(unheldToClaim(text)),
+      'take-due': unheldToSweep,
     },
     settings: { POSTHORN_ATTEMPT_TIMEOUT: '12s', POSTHORN_LEASE: '20s' },
     // Slower than the sweep, faster than the deadline.
@@ -216,12 +217,13 @@ export const plantedBugs: readonly PlantedBug[] = [
     process: 'worker',
     // What is parked counts as attempted.
     statements: {
-      'claim-deliveries': (text) =>
+      ...everyClaim((text) =>
         replace(
           replace(text, 'due_at, wake_at) = (', 'due_at, wake_at, attempts) = ('),
           'FROM (SELECT) AS one',
           ', d.attempts + (h.endpoint_id IS NOT NULL)::int FROM (SELECT) AS one',
         ),
+      ),
       'park-deliveries': (text) =>
         replace(text, 'SET claim = NULL', 'SET attempts = attempts + 1, claim = NULL'),
     },
@@ -259,12 +261,13 @@ export const plantedBugs: readonly PlantedBug[] = [
     name: 'payload-serialised-again',
     process: 'worker',
     statements: {
-      'claim-deliveries': (text) =>
+      ...everyClaim((text) =>
         replace(
           text,
           'SELECT m.payload',
           `SELECT convert_to(convert_from(m.payload, 'UTF8')::jsonb::text, 'UTF8')`,
         ),
+      ),
     },
     caughtBy: ['altered'],
   },
@@ -310,6 +313,19 @@ function replace(text: string, part: string | RegExp, by: string): string {
 /** Of `take-due`: the sweep finds nothing. */
 function nothingDue(text: string): string {
   return replace(text, 'LIMIT $1', 'LIMIT 0 * $1::int')
+}
+
+function unheldToClaim(text: string): string {
+  return replace(text, 'AND (d.lease_until IS NULL OR d.lease_until <= now() OR d.claim = $2)', '')
+}
+
+function unheldToSweep(text: string): string {
+  return replace(text, 'AND (lease_until IS NULL OR lease_until <= now())', '')
+}
+
+/** A claim by ids, and one of a backlog. */
+function everyClaim(change: (text: string) => string): NonNullable<PlantedBug['statements']> {
+  return { 'claim-deliveries': change, 'claim-due': change }
 }
 
 function faults(...names: string[]): (field: Field, random: Random) => Promise<void> {
