@@ -42,7 +42,7 @@ interface Row {
 // Behind a SELECT the planner does not see how long the arrays are: it would make a plan for each single
 // message, which takes longer (0.4 ms) than running it.
 // Owners and event types are looked up by index for each message, whatever the planner thinks
-// of the length of an array. IS TRUE keeps it from making a join of the new messages, for which it would
+// of the length of an array: for EXISTS it would read the whole catalogue each time. IS TRUE keeps it from making a join of the new messages, for which it would
 // compare each with each: 4,950 comparisons for 100 messages, a quarter of the statement.
 const ACCEPT = `
 WITH input AS MATERIALIZED (
@@ -51,7 +51,7 @@ WITH input AS MATERIALIZED (
       THEN (SELECT o.id FROM owners o WHERE o.uid = i.owner_uid AND o.deleted_at IS NULL)
       ELSE (SELECT o.id FROM owners o WHERE o.id = i.given_owner_id AND o.deleted_at IS NULL)
     END AS owner_id,
-    EXISTS (SELECT 1 FROM event_types t WHERE t.name = i.event_type) AS known
+    (SELECT t.name FROM event_types t WHERE t.name = i.event_type) IS NOT NULL AS known
   FROM ROWS FROM (
     unnest((SELECT $1::uuid[])), unnest((SELECT $2::text[])), unnest((SELECT $3::uuid[])), unnest((SELECT $4::text[])),
     unnest((SELECT $5::timestamptz[])), unnest((SELECT $6::text[])), unnest((SELECT $7::int[])), unnest((SELECT $8::int[]))
