@@ -95,9 +95,10 @@ export interface Deliver {
   /**
    * Takes some of what is due from the database, without a job, as soon as `deliverSurplus` would begin any.
    *
+   * @param withinMs how long it waits for that
    * @returns how many, when they are claimed
    */
-  deliverDue(): Promise<number>
+  deliverDue(withinMs: number): Promise<number>
   /** Attempts in flight. */
   readonly inFlight: number
   /** Hands back what waits, gives what is in flight `drainMs` to end, and then hands that back too. */
@@ -195,7 +196,9 @@ export function createDeliver(context: DeliverContext): Deliver {
   }
 
   async function begin(ids: readonly string[], isSurplus: boolean): Promise<void> {
-    await bring(ids.length, isSurplus, (claim) =>
+    // What is not claimed waits in the queue, where it takes no memory of ours.
+    await lanes.room(ids.length, isSurplus)
+    await bring(ids.length, (claim) =>
       // A claim whose answer was lost is asked for again: otherwise its deliveries would wait for the lease.
       outlast(async () => {
         const leaseUntilMs = Date.now() + settings.leaseMs
@@ -204,8 +207,9 @@ export function createDeliver(context: DeliverContext): Deliver {
     )
   }
 
-  async function deliverDue(): Promise<number> {
-    return await bring(CLAIM_MAX, true, async (claim) => {
+  async function deliverDue(withinMs: number): Promise<number> {
+    if (!(await lanes.room(CLAIM_MAX, true, withinMs))) return 0
+    return await bring(CLAIM_MAX, async (claim) => {
       const leaseUntilMs = Date.now() + settings.leaseMs
       return { leaseUntilMs, claimed: await claimDue(pool, CLAIM_MAX, claim, settings.leaseMs) }
     })
@@ -217,17 +221,11 @@ export function createDeliver(context: DeliverContext): Deliver {
   }
 
   /**
-   * Claims once there is room for as many, and begins what was claimed. What is not claimed waits in the queue or
-   * the database, where it takes no memory of ours.
+   * Claims into the room that there is for as many, and begins what was claimed.
    *
    * @returns how many were claimed
    */
-  async function bring(
-    countMax: number,
-    isSurplus: boolean,
-    take: (claim: string) => Promise<Claimed>,
-  ): Promise<number> {
-    await lanes.room(countMax, isSurplus)
+  async function bring(countMax: number, take: (claim: string) => Promise<Claimed>): Promise<number> {
     if (closing) return 0
     const claim = newUuid()
     const claimedAfter = healthLog.beforeClaim()

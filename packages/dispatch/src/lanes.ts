@@ -24,11 +24,12 @@ export interface Lanes {
    */
   turnInMs(lane: string, maxMs: number): number
   /**
-   * Resolves when few enough tasks wait: the time to bring at most `count` more.
+   * Resolves with true when few enough tasks wait: the time to bring at most `count` more.
    *
    * @param isSurplus of an owner who has more than its share: only a few of these may wait
+   * @param withinMs false after so long, and then nothing is to be brought; forever where left out
    */
-  room(count: number, isSurplus?: boolean): Promise<void>
+  room(count: number, isSurplus?: boolean, withinMs?: number): Promise<boolean>
   /** To be called when what came of `room` is in its lanes, be it nothing: lets the next one in. */
   brought(count: number): void
   /** Parks all that wait, and from now on all that come. */
@@ -118,7 +119,7 @@ export function createLanes(options: LanesOptions): Lanes {
   let sinceBehind = 0
   const ends = createEnds(nowMs)
   const waitingOf = new Map<string, number>()
-  const awaitingRoom: { count: number; resolve(): void }[] = []
+  const awaitingRoom: { count: number; letIn(): void }[] = []
   const surplusAwaitingRoom: typeof awaitingRoom = []
   let inFlight = 0
   let waiting = 0
@@ -311,10 +312,24 @@ export function createLanes(options: LanesOptions): Lanes {
     for (const waiter of waiters.splice(0, parked)) waiter.park()
   }
 
-  function room(countMax: number, isSurplus = false): Promise<void> {
+  function room(countMax: number, isSurplus = false, withinMs?: number): Promise<boolean> {
     return new Promise((resolve) => {
       const queue = isSurplus ? surplusAwaitingRoom : awaitingRoom
-      queue.push({ count: countMax, resolve })
+      let patience: NodeJS.Timeout | undefined
+      const one = {
+        count: countMax,
+        letIn() {
+          clearTimeout(patience)
+          resolve(true)
+        },
+      }
+      if (withinMs !== undefined) {
+        patience = setTimeout(() => {
+          queue.splice(queue.indexOf(one), 1)
+          resolve(false)
+        }, withinMs)
+      }
+      queue.push(one)
       tellOfRoom()
     })
   }
@@ -336,7 +351,7 @@ export function createLanes(options: LanesOptions): Lanes {
   function letIn(queue: typeof awaitingRoom): void {
     const next = queue.shift()!
     coming += next.count
-    next.resolve()
+    next.letIn()
   }
 
   function brought(countMax: number): void {

@@ -86,6 +86,7 @@ async function sweepOnce({ pool, queue, deliver, logger }: SweepContext): Promis
  */
 async function drain(deliver: Pick<Deliver, 'deliverDue'>): Promise<void> {
   for (let claims = 0; claims < CLAIMS_BEHIND; claims++) {
-    if ((await deliver.deliverDue()) === 0) return
+    // A worker that is busy with what is new has no room: then the rest is left to the queue, as ever.
+    if ((await deliver.deliverDue(PAUSE_MS)) === 0) return
   }
 }

@@ -405,6 +405,31 @@ test('there is room while few wait, and those who asked are told one at a time',
   await Promise.all(tasks)
 })
 
+test('who asks for room for a while is told when there is none by then, and nothing is kept for it', async () => {
+  const { lanes, running, run } = observeLanes(1, 2)
+  const tasks = Array.from({ length: 3 }, () => run('a', 1))
+  const told: unknown[] = []
+  void lanes.room(1, false, 100).then((isThere) => told.push('short', isThere))
+  void lanes.room(1, false, 1_000).then((isThere) => told.push('long', isThere))
+  void lanes.room(1).then((isThere) => told.push('whenever', isThere))
+  await vi.advanceTimersByTimeAsync(99)
+  expect(told).toEqual([])
+  await vi.advanceTimersByTimeAsync(1)
+  expect(told).toEqual(['short', false])
+  running[0]!.end()
+  await settle()
+  expect(told).toEqual(['short', false, 'long', true])
+  await vi.advanceTimersByTimeAsync(1_000)
+  lanes.brought(1)
+  await settle()
+  expect(told).toEqual(['short', false, 'long', true, 'whenever', true])
+  for (const _ of [1, 2]) {
+    running[0]!.end()
+    await settle()
+  }
+  await Promise.all(tasks)
+})
+
 test('all that ask for room get it, though what the first of them brings takes none', async () => {
   const { lanes, run } = observeLanes(10, 2)
   void run('hanging', 1)
