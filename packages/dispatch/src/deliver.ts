@@ -105,6 +105,12 @@ export interface Deliver {
   close(drainMs: number): Promise<void>
 }
 
+interface Claimed {
+  claimed: ClaimedDelivery[]
+  /** By this process's clock. */
+  leaseUntilMs: number
+}
+
 interface Attempted {
   startedAt: Date
   outcome: PostOutcome
@@ -213,11 +219,6 @@ export function createDeliver(context: DeliverContext): Deliver {
       const leaseUntilMs = Date.now() + settings.leaseMs
       return { leaseUntilMs, claimed: await claimDue(pool, CLAIM_MAX, claim, settings.leaseMs) }
     })
-  }
-
-  interface Claimed {
-    claimed: ClaimedDelivery[]
-    leaseUntilMs: number
   }
 
   /**

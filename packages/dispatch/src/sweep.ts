@@ -28,8 +28,8 @@ const CLAIMS_BEHIND = 50
 export interface SweepContext {
   pool: Pool
   queue: DeliveryQueue
-  /** Where a backlog goes. Without it, all goes into the queue. */
-  deliver?: Pick<Deliver, 'deliverDue'>
+  /** Where a backlog goes. */
+  deliver: Pick<Deliver, 'deliverDue'>
   logger: Logger
 }
 
@@ -42,7 +42,7 @@ interface Swept {
   full: boolean
 }
 
-/** Enqueues what is due: retries, and what lost its job or its worker. */
+/** Enqueues what is due: retries, and what lost its job or its worker. Of more than a batch it claims the rest. */
 export interface Sweep {
   once(): Promise<Swept>
   stop(): Promise<void>
@@ -76,7 +76,7 @@ async function sweepOnce({ pool, queue, deliver, logger }: SweepContext): Promis
     logger.debug({ deliveries: due.length }, 'sweep.enqueued')
   }
   const more = due.length === limit
-  if (more && !full && deliver !== undefined) await drain(deliver)
+  if (more && !full) await drain(deliver)
   return { enqueued: due.length, more, full }
 }
 
