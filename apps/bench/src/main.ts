@@ -81,13 +81,12 @@ const all: Figures[] = []
 if (values.target === undefined) await benchPlatforms()
 else await benchTarget()
 if (!values.json) for (const line of all) print(JSON.stringify(line))
-if (values.out !== undefined) writeFigures(values.out, all)
 process.exit(failed ? 1 : 0)
 
 async function benchPlatforms(): Promise<void> {
-  const chosen = chooseScenarios(values.scenario)
-  for (const backend of chooseBackends(values.backend)) {
-    for (const scenario of chosen) {
+  const backends = chooseBackends(values.backend)
+  for (const backend of backends) {
+    for (const scenario of chooseScenarios(values.scenario, backend)) {
       // A platform of its own for each: none measures in what another left.
       const profileDir = profileDirOf(backend, scenario)
       const stage = await startStage(backend, profileDir)
@@ -124,6 +123,8 @@ async function keep(name: string, measure: () => Promise<Figures[]>): Promise<vo
   try {
     const figures = await measure()
     all.push(...figures)
+    // Each time anew: what a run of hours has measured is there if it is ended.
+    if (values.out !== undefined) writeFigures(values.out, all)
     if (values.json) for (const line of figures) print(JSON.stringify(line))
   } catch (error) {
     if (!(error instanceof BadRoundError)) throw error
@@ -161,8 +162,12 @@ function chooseBackends(name: string | undefined): Backend[] {
   return ['postgres']
 }
 
-function chooseScenarios(names: string | undefined): Scenario[] {
-  if (names === undefined) return scenarios.filter((scenario) => !quick || scenario.quick)
+/** Those that are named; or all that there are in such a run. */
+function chooseScenarios(names: string | undefined, backend: Backend): Scenario[] {
+  if (names === undefined) {
+    const isIncluded = ({ ofLogOnly = false }: Scenario) => !ofLogOnly || backend === 'postgres'
+    return scenarios.filter((scenario) => (!quick || scenario.quick) && isIncluded(scenario))
+  }
   return names.split(',').map((name) => {
     const found = scenarios.find((scenario) => scenario.name === name)
     if (found !== undefined) return found

@@ -18,5 +18,7 @@ export interface Scenario {
   name: string
   /** Part of a quick run. */
   quick: boolean
+  /** Measures what the log does, which is in PostgreSQL with either backend: where nobody names it, once is enough. */
+  ofLogOnly?: boolean
   run(stage: Stage, options: ScenarioOptions): Promise<Figures[]>
 }

@@ -80,7 +80,7 @@ const LOST = new Set(['close', 'reconnecting', 'end'])
 function redisBackend(url: string, prefix: string, logger: Logger): QueueBackend {
   const producers = new Set<ReturnType<typeof connectRedis>>()
   return {
-    jobEveryMs: 5,
+    jobEveryMs: 1,
     prepare: async () => {},
     isReachable: () => ![...producers].some((client) => LOST.has(client.status)),
     createQueue<Data>(name: string) {

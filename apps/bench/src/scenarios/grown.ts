@@ -33,6 +33,7 @@ const REQUESTS_MIN = 4
 export const grown: Scenario = {
   name: 'grown',
   quick: false,
+  ofLogOnly: true,
   async run(stage, options) {
     const { platform } = stage
     const owner = await stage.addOwner(1)
