@@ -2,11 +2,13 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type BarChart, drawBars } from './draw-bars.ts'
 import type { Figures } from './scenario.ts'
+import { tablesOf } from './tables.ts'
 
-/** Writes figures as JSON lines to `dir`/figures.jsonl, and charts of them beside it. */
+/** Writes figures as JSON lines to `dir`/figures.jsonl, and tables (figures.md) and charts of them beside it. */
 export function writeFigures(dir: string, figures: readonly Figures[]): void {
   mkdirSync(dir, { recursive: true })
   writeFileSync(join(dir, 'figures.jsonl'), figures.map((line) => `${JSON.stringify(line)}\n`).join(''))
+  writeFileSync(join(dir, 'figures.md'), tablesOf(figures))
   for (const [name, chart] of chartsOf(figures)) writeFileSync(join(dir, `${name}.svg`), drawBars(chart))
 }
 
