@@ -26,79 +26,75 @@ export interface ListQuery {
 /** Conditions on `t`, each with its value; one without a value does not count. */
 export type Conditions = [condition: (parameter: string) => string, value: unknown][]
 
-/** Rows that are looked at in the first statement, and in a later one at least and at most. */
-const WINDOW_MIN = 500
-const WINDOW_MAX = 4_000
-const WINDOW_GROWTH = 5
-/** How long a page may take before the rest is left to the next one. */
-const PAGE_MS = 25
+/** Rows that are looked at before the clock is. Where each is read from a disk, these take as long as the rest may. */
+const CHUNK = 32
+/** How long a page may look before the rest is left to the next one. */
+const PAGE_MS = 20
+/** Above every id. */
+const FIRST = 'ffffffff-ffff-ffff-ffff-ffffffffffff'
 
 /**
  * Newest first, by id.
  *
- * What no index finds is looked for among what one does, in ever larger windows: a filter that fits one
- * row in a million would otherwise read all of the log for a page, which took six seconds for ten million
+ * What no index finds is looked for among what one does, for as long as a page may take: a filter that fits
+ * one row in a million would otherwise read all of the log for a page, which took six seconds for ten million
  * deliveries. An index for each filter would cost each delivery more than such a list is worth.
  */
 export async function scanList<T extends { id: string }>(
   pool: Pool,
-  query: ListQuery,
+  { columns, from, found, filtered }: ListQuery,
   { limit, cursor }: Page,
 ): Promise<Listed<T>> {
-  const untilMs = performance.now() + PAGE_MS
-  const items: T[] = []
-  let after = cursor
-  for (let size = WINDOW_MIN; ; ) {
-    const wanted = limit + 1 - items.length
-    const startedMs = performance.now()
-    const { rows, through, isEnd } = await readWindow<T>(pool, query, { wanted, size, after })
-    items.push(...rows)
-    if (items.length > limit) return { items: items.slice(0, limit), next: items[limit - 1]!.id }
-    if (isEnd) return { items, next: null }
-    const nowMs = performance.now()
-    // So that the next window ends in time, on a slow machine and of rows that are slow to look at too.
-    const sizeInTime = Math.floor((size * (untilMs - nowMs)) / (nowMs - startedMs))
-    if (sizeInTime < WINDOW_MIN) return { items, next: through }
-    size = Math.min(size * WINDOW_GROWTH, WINDOW_MAX, sizeInTime)
-    after = through
-  }
-}
-
-interface Window<T> {
-  rows: T[]
-  /** The last that was looked at. */
-  through: string
-  isEnd: boolean
-}
-
-async function readWindow<T extends { id: string }>(
-  pool: Pool,
-  { columns, from, found, filtered }: ListQuery,
-  { wanted, size, after }: { wanted: number; size: number; after: string | undefined },
-): Promise<Window<T>> {
   const values: unknown[] = []
+  const parameter = (value: unknown) => `$${values.push(value)}`
+  // Only the filters that were given: each combination gets a plan of its own, on its own index.
   const all = (conditions: Conditions) =>
     conditions
       .filter(([, value]) => value !== undefined)
-      .map(([condition, value]) => condition(`$${values.push(value)}`))
+      .map(([condition, value]) => condition(parameter(value)))
       .join(' AND ')
-  // Only the filters that were given: each combination gets a plan of its own, on its own index.
-  const where = all([...found, [(p) => `t.id < ${p}`, after]]) || 'true'
+  const start = parameter(cursor ?? FIRST)
+  const where = all(found) || 'true'
   const filter = all(filtered)
   if (filter === '') {
-    const text = `SELECT ${columns} FROM ${from} WHERE ${where} ORDER BY t.id DESC LIMIT ${wanted}`
-    const { rows } = await pool.query<T>({ text, values })
-    return { rows, through: '', isEnd: rows.length < wanted }
+    const { rows } = await pool.query<T>({
+      text: `SELECT ${columns} FROM ${from} WHERE ${where} AND t.id < ${start} ORDER BY t.id DESC LIMIT ${limit + 1}`,
+      values,
+    })
+    return rows.length > limit ? cut(rows, limit) : { items: rows, next: null }
   }
-  const { rows } = await pool.query<{ through: string | null; looked: number; id: string | null } & T>({
-    text: `WITH looked AS MATERIALIZED (
-        SELECT ${columns}, (${filter}) AS fits FROM ${from} WHERE ${where} ORDER BY t.id DESC LIMIT ${size}
+  // Each step looks at the chunk after the last one's. The outer conditions are of the step before, so that no
+  // chunk is read for nothing; the first one is read however late it is, or a page would not get on.
+  const { rows } = await pool.query<{ through: string; isEnd: boolean; id: string | null } & T>({
+    text: `WITH RECURSIVE looked AS (
+        SELECT 0 AS step, ${start}::uuid AS through, '{}'::uuid[] AS fitting, false AS is_end,
+          statement_timestamp() + interval '${PAGE_MS} milliseconds' AS until
+        UNION ALL
+        SELECT l.step + 1, c.through, l.fitting || c.fitting, c.is_end, l.until
+        FROM looked l, LATERAL (
+          SELECT (array_agg(id ORDER BY id DESC))[count(*)] AS through,
+            coalesce(array_agg(id ORDER BY id DESC) FILTER (WHERE fits), '{}') AS fitting, count(*) < ${CHUNK} AS is_end
+          FROM (
+            SELECT t.id, (${filter}) AS fits FROM ${from} WHERE ${where} AND t.id < l.through
+            ORDER BY t.id DESC LIMIT ${CHUNK}
+          ) chunk
+        ) c
+        WHERE NOT l.is_end AND cardinality(l.fitting) <= ${limit} AND (l.step = 0 OR clock_timestamp() < l.until)
       )
-      SELECT seen.through, seen.looked, fitting.*
-      FROM (SELECT (SELECT id FROM looked ORDER BY id LIMIT 1) AS through, (SELECT count(*)::int FROM looked) AS looked) seen
-      LEFT JOIN LATERAL (SELECT * FROM looked WHERE fits ORDER BY id DESC LIMIT ${wanted}) fitting ON true`,
+      SELECT last.through, last.is_end AS "isEnd", fitting.*
+      FROM (SELECT * FROM looked ORDER BY step DESC LIMIT 1) last
+      LEFT JOIN LATERAL (
+        SELECT ${columns} FROM unnest(last.fitting) AS f(id), ${from} WHERE t.id = f.id
+      ) fitting ON true
+      ORDER BY fitting.id DESC`,
     values,
   })
-  const { through, looked } = rows[0]!
-  return { rows: rows.filter(({ id }) => id !== null), through: through ?? '', isEnd: looked < size }
+  const { through, isEnd } = rows[0]!
+  const items = rows.filter(({ id }) => id !== null)
+  if (items.length > limit) return cut(items, limit)
+  return { items, next: isEnd ? null : through }
+}
+
+function cut<T extends { id: string }>(items: T[], limit: number): Listed<T> {
+  return { items: items.slice(0, limit), next: items[limit - 1]!.id }
 }
