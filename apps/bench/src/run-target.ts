@@ -119,8 +119,13 @@ export async function runTarget(
   }
   const durationMs = quick ? 4_000 : 10_000
   figures.push(
-    ...(await measureLatency(BACKEND, { repeats, say }, measureMaximum, (perSecond) =>
-      open(perSecond, durationMs),
+    ...(await measureLatency(
+      BACKEND,
+      { repeats, say },
+      {
+        measureMaximum,
+        runRound: (perSecond) => open(perSecond, durationMs),
+      },
     )),
   )
   return figures

@@ -1,6 +1,6 @@
 import { decodeId } from '@posthorn/contracts'
 import { waitFor } from '@posthorn/testkit'
-import type { BareLoopFigures } from './processes/bare-loop.ts'
+import type { BareEmitted, BareLoopFigures, BareOpenLoop } from './processes/bare-loop.ts'
 import { type CalledProcess, startCalledProcess } from './processes/call-process.ts'
 import type { ClosedLoop, EmittedForOwners, OpenLoop, Target } from './processes/generator.ts'
 import type { Arrivals } from './processes/receiver.ts'
@@ -40,6 +40,8 @@ export interface Stage {
   takeArrivals(): Promise<Arrivals>
   /** Deliveries of the bare loop for a CPU second, beside the same receiver. */
   bareLoopPerCpuSecond(payloadBytes?: number): Promise<number>
+  /** Of POSTs on a schedule straight to the receiver, from when each was to be sent until it came. */
+  bareLatenciesMs(loop: Pick<OpenLoop, 'perSecond' | 'durationMs'>): Promise<number[]>
   close(): Promise<void>
 }
 
@@ -204,6 +206,13 @@ export async function startStage(backend: Backend, profileDir?: string): Promise
         ...{ url: receiverUrl, payloadBytes, durationMs: BARE_LOOP_MS },
       })
       return deliveries / cpuSeconds
+    },
+    async bareLatenciesMs(loop) {
+      const bareOpen: BareOpenLoop = { ...loop, url: receiverUrl, payloadBytes: PAYLOAD_BYTES }
+      const { ids, intendedAtMs } = await bareLoop.call<BareEmitted>('open', bareOpen)
+      const arrivals = await receiver.call<Arrivals>('take')
+      const arrivedAtMs = new Map(arrivals.ids.map((id, at) => [id, arrivals.atMs[at]!]))
+      return ids.map((id, at) => arrivedAtMs.get(id)! - intendedAtMs[at]!)
     },
     close: () => owned.disposeAsync(),
   }

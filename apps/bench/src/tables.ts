@@ -26,7 +26,15 @@ export function tablesOf(lines: readonly Figures[]): string {
       lines.filter(({ ratio }) => ratio !== undefined).map(throughputRow),
     ),
     table(
-      ['`latency`', 'backend', 'p50 (least to most)', 'p99 (least to most)', 'p99.9'],
+      [
+        '`latency`',
+        'backend',
+        'p50 (least to most)',
+        'p99 (least to most)',
+        'p99.9',
+        'bare POST: p50',
+        'p99',
+      ],
       lines.filter(isLatency).map(latencyRow),
     ),
     table(
@@ -70,8 +78,10 @@ function throughputRow(line: Figures): Row {
 
 function latencyRow(line: Figures): Row {
   const rate = line.variant.includes('%') ? `, ${line.perSecond}/s` : ''
-  const [p50, p99] = ['p50Ms', 'p99Ms'].map((name) => withSpread(line, name))
-  return [`${line.variant}${rate}`, backendOf(line), p50!, p99!, `${line.p999Ms}`]
+  const [p50, p99, bareP50, bareP99] = ['p50Ms', 'p99Ms', 'bareP50Ms', 'bareP99Ms'].map((name) =>
+    line[name] === undefined ? '' : withSpread(line, name),
+  )
+  return [`${line.variant}${rate}`, backendOf(line), p50!, p99!, `${line.p999Ms}`, bareP50!, bareP99!]
 }
 
 /** Those that have no column of their own, which a line has beside its ratio. */

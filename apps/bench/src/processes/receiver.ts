@@ -2,6 +2,7 @@
 import { createServer, type ServerResponse } from 'node:http'
 import { type AddressInfo, createServer as createTcpServer } from 'node:net'
 import { answerCalls, sharedNowMs } from './call-process.ts'
+import { UNCOUNTED } from './uncounted.ts'
 
 /** What came since the last look, by `webhook-id`; `doubled`: POSTs of what had come to that path before. */
 export interface Arrivals {
@@ -30,8 +31,7 @@ const server = createServer((request, response) => {
     const path = request.url ?? ''
     if (hangingPath !== undefined && path.startsWith(hangingPath)) return hangOrAnswer(response)
     const id = request.headers['webhook-id'] as string | undefined
-    // The bare loop sends none that are to be counted.
-    if (id !== undefined && !id.startsWith('bare')) note(id, path)
+    if (id !== undefined && !id.startsWith(UNCOUNTED)) note(id, path)
     response.writeHead(204).end()
   })
 })

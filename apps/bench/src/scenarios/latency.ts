@@ -13,8 +13,10 @@ export const latency: Scenario = {
       return deliveries / seconds
     }
     const durationMs = options.quick ? 4_000 : 10_000
-    return await measureLatency(stage.backend, options, measureMaximum, (perSecond) =>
-      stage.open(owner, { perSecond, durationMs }),
-    )
+    return await measureLatency(stage.backend, options, {
+      measureMaximum,
+      runRound: (perSecond) => stage.open(owner, { perSecond, durationMs }),
+      runBare: (perSecond) => stage.bareLatenciesMs({ perSecond, durationMs: durationMs / 2 }),
+    })
   },
 }

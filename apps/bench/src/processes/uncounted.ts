@@ -1,0 +1,2 @@
+/** A receiver does not note ids that begin so. */
+export const UNCOUNTED = 'bare'
