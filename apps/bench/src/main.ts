@@ -26,6 +26,7 @@ import type { Figures, Scenario } from './scenario.ts'
 import { backlog } from './scenarios/backlog.ts'
 import { batch } from './scenarios/batch.ts'
 import { fanOut } from './scenarios/fan-out.ts'
+import { floor } from './scenarios/floor.ts'
 import { grown } from './scenarios/grown.ts'
 import { hanging } from './scenarios/hanging.ts'
 import { latency } from './scenarios/latency.ts'
@@ -42,6 +43,7 @@ import { summariseProfile } from './summarise-profile.ts'
 import { parseTarget, TargetError } from './target.ts'
 
 const scenarios: readonly Scenario[] = [
+  floor,
   single,
   batch,
   queue,

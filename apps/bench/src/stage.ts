@@ -40,6 +40,8 @@ export interface Stage {
   takeArrivals(): Promise<Arrivals>
   /** Deliveries of the bare loop for a CPU second, beside the same receiver. */
   bareLoopPerCpuSecond(payloadBytes?: number): Promise<number>
+  /** Events of a closed loop for a CPU second of a server that only takes them. */
+  bareServerPerCpuSecond(loop: Pick<ClosedLoop, 'callers' | 'events'>): Promise<number>
   /** Of POSTs on a schedule straight to the receiver, from when each was to be sent until it came. */
   bareLatenciesMs(loop: Pick<OpenLoop, 'perSecond' | 'durationMs'>): Promise<number[]>
   close(): Promise<void>
@@ -87,13 +89,15 @@ export async function startStage(backend: Backend, profileDir?: string): Promise
   const receiver = start('receiver.ts')
   const generator = start('generator.ts')
   const bareLoop = start('bare-loop.ts')
+  const bareServer = start('bare-server.ts')
+  const bareServerUrl = await bareServer.call<string>('listen')
   const receiverUrl = await receiver.call<string>('listen')
   await platform.request('POST', '/v1/event-types', { name: TYPE })
   let ownersAdded = 0
   /** UUIDs of owners. What becomes of their deliveries is nobody's fault. */
   const hanging: string[] = []
 
-  const target = (owners: readonly Owner[]): Target => ({
+  const target = (owners: readonly Pick<Owner, 'uid' | 'payloadBytes'>[]): Target => ({
     ...{ url: platform.url, urls: platform.urls, apiKey: platform.apiKey, queue: platform.queue, type: TYPE },
     ...{ owners: owners.map(({ uid }) => uid), payloadBytes: owners[0]!.payloadBytes },
   })
@@ -206,6 +210,16 @@ export async function startStage(backend: Backend, profileDir?: string): Promise
         ...{ url: receiverUrl, payloadBytes, durationMs: BARE_LOOP_MS },
       })
       return deliveries / cpuSeconds
+    },
+    async bareServerPerCpuSecond(loop) {
+      const before = await bareServer.call<number>('cpuSeconds')
+      const nobody = { uid: 'nobody', payloadBytes: PAYLOAD_BYTES }
+      const closed: ClosedLoop = {
+        ...{ ...target([nobody]), url: bareServerUrl, urls: [bareServerUrl] },
+        ...{ ...loop, entrance: 'rest' },
+      }
+      const { ids } = await generator.call<EmittedForOwners>('closed', closed)
+      return ids.length / ((await bareServer.call<number>('cpuSeconds')) - before)
     },
     async bareLatenciesMs(loop) {
       const bareOpen: BareOpenLoop = { ...loop, url: receiverUrl, payloadBytes: PAYLOAD_BYTES }

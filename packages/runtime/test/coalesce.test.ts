@@ -238,3 +238,39 @@ test('runs are as far apart as everyMs, but for what comes after a pause, and fo
   expect(await last).toBe(5)
   expect(runs).toEqual([[1], [2, 3], [4], [5]])
 })
+
+test('a run is followed by a rest of twice as long as it took, and of 20 ms at most', async () => {
+  vi.useFakeTimers()
+  onTestFinished(() => void vi.useRealTimers())
+  const runs: number[][] = []
+  let runMs = 5
+  const coalescer = coalesce<number, number>({
+    run: async (items) => {
+      runs.push(items)
+      await new Promise((resolve) => setTimeout(resolve, runMs))
+      return items
+    },
+    itemsMax: 100,
+    everyMs: 1,
+  })
+  const pass = (ms: number) => vi.advanceTimersByTimeAsync(ms)
+  void coalescer.add(1)
+  await pass(6)
+  for (const item of [2, 3]) {
+    void coalescer.add(item)
+    await pass(4)
+  }
+  expect(runs).toEqual([[1]])
+  runMs = 1_000
+  await pass(5)
+  expect(runs).toEqual([[1], [2, 3]])
+
+  void coalescer.add(4)
+  await pass(1_010)
+  expect(runs).toHaveLength(2)
+  await pass(20)
+  expect(runs).toEqual([[1], [2, 3], [4]])
+  const closed = coalescer.close()
+  await pass(1_000)
+  await closed
+})
