@@ -88,19 +88,31 @@ process.exit(failed ? 1 : 0)
 async function benchPlatforms(): Promise<void> {
   const backends = chooseBackends(values.backend)
   for (const backend of backends) {
-    for (const scenario of chooseScenarios(values.scenario, backend)) {
-      // A platform of its own for each: none measures in what another left.
-      const profileDir = profileDirOf(backend, scenario)
-      const stage = await startStage(backend, profileDir)
-      try {
-        const say = sayAs(backend)
-        await keep(`${backend} ${scenario.name}`, () => scenario.run(stage, { quick, repeats, say }))
-      } finally {
-        await stage.close()
-      }
-      if (profileDir !== undefined) printProfiles(profileDir)
-    }
+    const chosen = chooseScenarios(values.scenario, backend)
+    // A platform of its own for each: none measures in what another left. A quick run has no time for that.
+    if (quick && values.profile === undefined) await benchPlatform(backend, chosen)
+    else
+      for (const scenario of chosen) await benchPlatform(backend, [scenario], profileDirOf(backend, scenario))
   }
+}
+
+async function benchPlatform(
+  backend: Backend,
+  ofPlatform: readonly Scenario[],
+  profileDir?: string,
+): Promise<void> {
+  const stage = await startStage(backend, profileDir)
+  try {
+    const say = sayAs(backend)
+    for (const { name, run } of ofPlatform) {
+      const isGood = await keep(`${backend} ${name}`, () => run(stage, { quick, repeats, say }))
+      // What a bad round left would be in the way of the next.
+      if (!isGood) break
+    }
+  } finally {
+    await stage.close()
+  }
+  if (profileDir !== undefined) printProfiles(profileDir)
 }
 
 async function benchTarget(): Promise<void> {
@@ -121,17 +133,20 @@ async function benchTarget(): Promise<void> {
   }
 }
 
-async function keep(name: string, measure: () => Promise<Figures[]>): Promise<void> {
+/** @returns whether there are figures */
+async function keep(name: string, measure: () => Promise<Figures[]>): Promise<boolean> {
   try {
     const figures = await measure()
     all.push(...figures)
     // Each time anew: what a run of hours has measured is there if it is ended.
     if (values.out !== undefined) writeFigures(values.out, all)
     if (values.json) for (const line of figures) print(JSON.stringify(line))
+    return true
   } catch (error) {
     if (!(error instanceof BadRoundError)) throw error
     failed = true
     process.stderr.write(`${name}: no figure. ${error.message}\n`)
+    return false
   }
 }
 

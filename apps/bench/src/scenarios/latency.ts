@@ -8,11 +8,11 @@ export const latency: Scenario = {
     const owner = await stage.addOwner(1)
     const measureMaximum = async () => {
       const { deliveries, seconds } = await stage.closed(owner, {
-        ...{ entrance: 'rest', callers: 64, events: 5_000 },
+        ...{ entrance: 'rest', callers: 64, events: options.quick ? 3_000 : 5_000 },
       })
       return deliveries / seconds
     }
-    const durationMs = options.quick ? 4_000 : 10_000
+    const durationMs = options.quick ? 2_000 : 10_000
     return await measureLatency(stage.backend, options, {
       measureMaximum,
       runRound: (perSecond) => stage.open(owner, { perSecond, durationMs }),
