@@ -202,19 +202,25 @@ function gatedRuns<I>() {
   return { runs, run }
 }
 
-test('runs are as far apart as everyMs, but for what comes after a pause, and for the last ones', async () => {
+/** On a clock that only `pass` moves. */
+function timedCoalescer(everyMs: number, take: () => Promise<void>) {
   vi.useFakeTimers()
   onTestFinished(() => void vi.useRealTimers())
   const runs: number[][] = []
   const coalescer = coalesce<number, number>({
     run: async (items) => {
       runs.push(items)
+      await take()
       return items
     },
     itemsMax: 100,
-    everyMs: 20,
+    everyMs,
   })
-  const pass = (ms: number) => vi.advanceTimersByTimeAsync(ms)
+  return { coalescer, runs, pass: (ms: number) => vi.advanceTimersByTimeAsync(ms) }
+}
+
+test('runs are as far apart as everyMs, but for what comes after a pause, and for the last ones', async () => {
+  const { coalescer, runs, pass } = timedCoalescer(20, async () => {})
   void coalescer.add(1)
   await pass(1)
   expect(runs).toEqual([[1]])
@@ -240,20 +246,8 @@ test('runs are as far apart as everyMs, but for what comes after a pause, and fo
 })
 
 test('a run is followed by a rest of twice as long as it took, and of 20 ms at most', async () => {
-  vi.useFakeTimers()
-  onTestFinished(() => void vi.useRealTimers())
-  const runs: number[][] = []
   let runMs = 5
-  const coalescer = coalesce<number, number>({
-    run: async (items) => {
-      runs.push(items)
-      await new Promise((resolve) => setTimeout(resolve, runMs))
-      return items
-    },
-    itemsMax: 100,
-    everyMs: 1,
-  })
-  const pass = (ms: number) => vi.advanceTimersByTimeAsync(ms)
+  const { coalescer, runs, pass } = timedCoalescer(1, () => new Promise((ok) => setTimeout(ok, runMs)))
   void coalescer.add(1)
   await pass(6)
   for (const item of [2, 3]) {
